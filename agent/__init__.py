@@ -1,0 +1,3 @@
+"""The program inside an instance."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,142 @@
+"""The gateway as a child process: its own process group, restarted by policy, never outliving us."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from enum import Enum
+
+from agent.log import Log
+from agent.restart import GiveUp, Restart, RestartPolicy, Stop, after_exit
+
+
+class GatewayEnd(Enum):
+    """Why supervision of the gateway ended by itself."""
+
+    STOPPED = "stopped"
+    GAVE_UP = "gave up"
+
+
+class GatewayProcess:
+    """Starts the gateway, learns the port it announces, and takes its whole process group down at the end.
+
+    The child inherits two pipes: standard input, whose end of file tells it that the supervisor
+    is gone (even by kill -9), and a descriptor on which it writes the port it listens on.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        log: Log,
+        policy: RestartPolicy | None = None,
+        grace_seconds: float = 3.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._command = tuple(command)
+        self._log = log
+        self._policy = policy or RestartPolicy()
+        self._grace_seconds = grace_seconds
+        self._clock = clock
+        self._sleep = sleep
+        self._port: int | None = None
+        self.started = asyncio.Event()
+
+    @property
+    def port(self) -> int | None:
+        """The port the running gateway announced; None while there is none."""
+        return self._port
+
+    async def supervise(self) -> GatewayEnd:
+        """Run the gateway until it stops or is given up; cancelling this ends its process group."""
+        short_crashes = 0
+        while True:
+            since = self._clock()
+            exit_code = await self._run()
+            match after_exit(exit_code, self._clock() - since, short_crashes, self._policy):
+                case Stop():
+                    self._log.info("the gateway stopped", exit_code=exit_code)
+                    return GatewayEnd.STOPPED
+                case GiveUp(short_crashes=row):
+                    self._log.error("the gateway keeps crashing: giving up", exit_code=exit_code, short_crashes=row)
+                    return GatewayEnd.GAVE_UP
+                case Restart(after_seconds=pause, short_crashes=row):
+                    short_crashes = row
+                    self._log.warning("the gateway crashed", exit_code=exit_code, short_crashes=row, restart_in=pause)
+                    await self._sleep(pause)
+
+    async def _run(self) -> int:
+        announced, announce = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                "--announce-fd",
+                str(announce),
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=(announce,),
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(announced)
+            raise
+        finally:
+            os.close(announce)
+        self.started.set()
+        listening = asyncio.create_task(self._learn_port(announced, process.pid))
+        try:
+            return await process.wait()
+        finally:
+            self._port = None
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+            await self._end_group(process)
+
+    async def _learn_port(self, announced: int, pid: int) -> None:
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(announced, "rb", buffering=0)
+        )
+        try:
+            line = (await reader.readline()).strip()
+        finally:
+            transport.close()
+        if line.isdigit():
+            self._port = int(line)
+            self._log.info("the gateway listens", pid=pid, gateway_port=self._port)
+
+    async def _end_group(self, process: asyncio.subprocess.Process) -> None:
+        """Ask the whole group to end, then kill what is left of it after the grace period."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if not _signal_group(process.pid, number):
+                break
+            deadline = self._clock() + self._grace_seconds
+            # Nothing signals that a process group became empty.
+            while _anybody_left(process) and self._clock() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        if process.returncode is None:
+            await process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+def _anybody_left(process: asyncio.subprocess.Process) -> bool:
+    """Whether the group still has members, the dead that nobody reaped included."""
+    if process.returncode is not None:
+        # As the first process of a container we inherit the group's orphans; asyncio reaped only the leader.
+        with suppress(ChildProcessError):
+            while os.waitpid(-process.pid, os.WNOHANG)[0]:
+                pass
+    return _signal_group(process.pid, 0)
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Signal every member; False when the group is empty."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, number)
+        return True
+    return False

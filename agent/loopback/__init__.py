@@ -1,0 +1,1 @@
+"""The loopback conversation service: the convos contract with no network behind it."""

@@ -1,0 +1,66 @@
+"""What this instance was asked to become, kept so that a kill at any moment loses nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from agent.durable import write_durably
+
+Outcome = Literal["created", "joined", "pending_acceptance"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a provision request."""
+
+    invite_url: str | None
+    conversation_id: str | None
+    status: Outcome
+
+    def body(self) -> dict[str, Any]:
+        """The answer as the contract writes it."""
+        return {
+            "ok": True,
+            "inviteUrl": self.invite_url,
+            "conversationId": self.conversation_id,
+            "joined": self.status == "joined",
+            "status": self.status,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionRecord:
+    """The intent, written before the gateway is touched, and the answer once there is one."""
+
+    key: str | None
+    answer: Answer | None = None
+
+
+class UnreadableRecordError(Exception):
+    """The record on disk cannot be read, so nobody knows whether this instance was provisioned."""
+
+
+class ProvisionStore:
+    """Keeps the record in one file under the state directory."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / "provision.json"
+
+    def load(self) -> ProvisionRecord | None:
+        """Read the record; None when this instance was never provisioned."""
+        try:
+            value = orjson.loads(self._path.read_bytes())
+            answer = value["answer"]
+            return ProvisionRecord(key=value["key"], answer=None if answer is None else Answer(**answer))
+        except FileNotFoundError:
+            return None
+        except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise UnreadableRecordError(f"{self._path} cannot be read: {error}") from error
+
+    def save(self, record: ProvisionRecord) -> None:
+        """Replace the record durably."""
+        write_durably(self._path, orjson.dumps(asdict(record)))

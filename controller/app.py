@@ -1,0 +1,155 @@
+"""The composition root: puts ports and controller together, and keeps them going until told to stop."""
+
+import asyncio
+import importlib
+import logging
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from random import SystemRandom
+
+from controller.core.backoff import backoff
+from controller.errors import AgentpoolError, Misconfigured, Missing
+from controller.http.probes import Probes
+from controller.kube.client import KubeCluster
+from controller.kube.connection import Connection, connect
+from controller.kube.installation import installation_secret
+from controller.kube.watch import Watch
+from controller.model import Resource
+from controller.ports import Backend
+from controller.reconcile.credentials import Installation
+from controller.reconcile.loop import Controller, Ports, Tuning
+from controller.runtime import HttpRuntime
+from controller.settings import Settings
+
+log = logging.getLogger(__name__)
+
+BACKENDS = ("process",)
+"""The modules of ``controller.backends`` that exist."""
+AGENT_COMMAND = (sys.executable, "-m", "agent")
+"""What a template without a command runs."""
+
+
+async def serve(settings: Settings, *, stop: asyncio.Event, backends: Mapping[str, Backend] | None = None) -> None:
+    """Operate until ``stop`` is set. Raises ``Misconfigured`` for what only a person can mend."""
+    service = _Service(settings, stop, backends)
+    probes = Probes(settings.http_host, settings.http_port, why_not_ready=lambda: service.why_not_ready)
+    await probes.start()
+    try:
+        await service.run()
+    finally:
+        await probes.stop()
+
+
+class _Service:
+    def __init__(self, settings: Settings, stop: asyncio.Event, backends: Mapping[str, Backend] | None) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._given = backends
+        self.why_not_ready: str | None = "the API server was not reached yet"
+
+    async def run(self) -> None:
+        """Serve; when a part of it breaks, begin anew from what the API server and the backends say."""
+        settings = self._settings
+        connection = await connect(settings.kubeconfig, settings.context)
+        failures = 0
+        async with KubeCluster(connection, settings.namespaces) as cluster:
+            installation = await self._installation(cluster)
+            if installation is None:
+                return
+            async with self._backends(installation) as backends:
+                while not self._stop.is_set():
+                    runtime = HttpRuntime()
+                    ports = Ports(cluster, runtime, backends, installation, lambda: datetime.now(UTC), SystemRandom())
+                    try:
+                        await self._turn(connection, ports)
+                        return
+                    except Exception:
+                        failures += 1
+                        log.exception("the controller broke and begins anew")
+                    finally:
+                        self.why_not_ready = "the controller is starting"
+                        await runtime.close()
+                    await self._pause(backoff(failures))
+
+    async def _installation(self, cluster: KubeCluster) -> Installation | None:
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                identity, key = await installation_secret(cluster, self._settings.operator_namespace)
+                return Installation(identity, key)
+            except Misconfigured:
+                raise
+            except AgentpoolError as error:
+                failures += 1
+                await self._explain(str(error), failures)
+        return None
+
+    async def _turn(self, connection: Connection, ports: Ports) -> None:
+        settings = self._settings
+        tuning = Tuning(settings.relist_seconds, settings.orphan_grace_seconds)
+        controller = Controller(ports, tuning)
+
+        def deliver(thing: Resource, deleted: bool) -> None:
+            (controller.view.forget if deleted else controller.view.learn)(thing)
+
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                await controller.fill()
+                break
+            except Missing:
+                failures += 1
+                await self._explain("the CRDs are not installed: run 'kubectl apply -f crds/'", failures)
+            except AgentpoolError as error:
+                failures += 1
+                await self._explain(str(error), failures)
+        watch, opened, closing = Watch(connection, settings.namespaces, deliver), asyncio.Event(), asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(watch.run(closing, opened), name="watch")
+            running = tasks.create_task(controller.run(), name="controller")
+            tasks.create_task(self._tell_ready(opened, controller), name="readiness")
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({watching, running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            # The informer takes the signals of the process, so its end may be how a stop arrives here.
+            self._stop.set()
+            log.info("stopping: instances go on, and are found again at the next start")
+            running.cancel()
+            await asyncio.wait({running})
+            closing.set()
+
+    async def _tell_ready(self, opened: asyncio.Event, controller: Controller) -> None:
+        await opened.wait()
+        await controller.working.wait()
+        self.why_not_ready = None
+        log.info("ready")
+
+    async def _explain(self, sentence: str, failures: int) -> None:
+        self.why_not_ready = sentence
+        seconds = backoff(failures, first=0.5, limit=10.0)
+        log.warning("not ready, trying again in %g s: %s", seconds, sentence)
+        await self._pause(seconds)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        except TimeoutError:
+            pass
+
+    @asynccontextmanager
+    async def _backends(self, installation: Installation) -> AsyncIterator[Mapping[str, Backend]]:
+        if self._given is not None:
+            yield self._given
+            return
+        opened: dict[str, Backend] = {}
+        try:
+            for name in BACKENDS:
+                module = importlib.import_module(f"controller.backends.{name}")
+                root = self._settings.state_dir / "instances"
+                opened[name] = await module.open_backend(root, installation.id, AGENT_COMMAND)
+            yield opened
+        finally:
+            for backend in opened.values():
+                await backend.close()

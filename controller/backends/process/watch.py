@@ -1,0 +1,232 @@
+"""Follow instances: notice their exit, press on with their end, hold them to their memory limit."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from controller.backends.process.family import Instance, ask, force
+from controller.backends.process.homes import Homes
+from controller.backends.process.joint import JointRun, carry_through
+from controller.backends.process.memory import exceeds
+from controller.backends.process.output import keep_small, last_line
+from controller.backends.process.spawn import exit_of
+from controller.backends.process.table import Process, Table, read_table
+from controller.errors import AgentpoolError, Transient
+from controller.ports import Remote, RemoteState
+
+log = logging.getLogger(__name__)
+
+ENDING_SECONDS = 0.05
+"""How often the table is read while an instance ends."""
+WATCH_SECONDS = 0.5
+"""How often it is read while an instance has a memory limit."""
+LOG_SECONDS = 30.0
+"""How often the size of the logs is looked at."""
+LEISURE = 10
+"""Reading the table takes at most one part in so many of the time, however many processes the host has."""
+UNKNOWN_EXIT = "exited (with what code is not known: it outlived the operator that started it)"
+
+Work = tuple[Instance, list[Process]]
+
+
+class Watch:
+    """The instances of one root in this process, by uid."""
+
+    def __init__(self, homes: Homes, installation: str, clock: Callable[[], float], tell: Callable[[Remote], None]):
+        self.instances: dict[str, Instance] = {}
+        self.tables: JointRun[Table] = JointRun(self._read)
+        self.look: JointRun[None] = JointRun(self._look)
+        self._homes = homes
+        self._installation = installation
+        self._clock = clock
+        self._tell = tell
+        self._wake = asyncio.Event()
+        self._cost = 0.0
+        self._settling: set[asyncio.Task[Any]] = set()
+
+    def follow(self, instance: Instance) -> Instance:
+        """Hear of its exit from now on, be it our child or not."""
+        uid, main = instance.record.uid, instance.record.main
+        if uid in self.instances:
+            return self.instances[uid]
+        self.instances[uid] = instance
+        if main is not None and instance.record.exit is None:
+            # Gone already, or no descriptor is left: the next look at the table finds it out.
+            with contextlib.suppress(OSError):
+                instance.pidfd = os.pidfd_open(main.pid)
+                asyncio.get_running_loop().add_reader(instance.pidfd, self._exited, instance)
+        self._wake.set()
+        return instance
+
+    async def run(self) -> None:
+        """Look whenever there is something to look for, until cancelled."""
+        loop = asyncio.get_running_loop()
+        logs_at = loop.time() + LOG_SECONDS
+        while True:
+            pause = max(self._pause(), LEISURE * self._cost)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(pause, max(0.0, logs_at - loop.time()))):
+                    await self._wake.wait()
+            self._wake.clear()
+            try:
+                if self._pause() < LOG_SECONDS:
+                    await self.look()
+                if loop.time() >= logs_at:
+                    logs_at = loop.time() + LOG_SECONDS
+                    await asyncio.to_thread(self._keep_logs_small, tuple(self.instances))
+            except AgentpoolError as error:
+                log.warning("instances are not watched for a moment: %s", error)
+            except Exception:
+                log.exception("instances are not watched for a moment")
+
+    async def close(self) -> None:
+        """Forget the instances; they live on."""
+        await self.look.settle()
+        if self._settling:
+            await asyncio.wait(self._settling)
+        for instance in self.instances.values():
+            self._let_go(instance)
+        self.instances.clear()
+
+    async def settle(self, instance: Instance) -> None:
+        """Find out whether its main process has ended, and if so how; write it down and tell."""
+        async with self._homes.lock(instance.record.uid):
+            if self.instances.get(instance.record.uid) is not instance or instance.record.exit is not None:
+                return
+            table = await self.tables()
+            if instance.running(table):
+                return
+            # While it is a zombie its session and group are certainly its own: the last chance to see who is in them.
+            members = instance.members(table)
+            self._let_go(instance)
+            message = await carry_through(self._post_mortem, instance, table)
+            left = await self.write(instance, exit=message)
+            if not left and not members:
+                # Another controller has ended and removed it.
+                del self.instances[instance.record.uid]
+                return
+            log.info("instance %s %s", instance.record.uid, message)
+            self._tell(instance.record.remote())
+
+    async def write(self, instance: Instance, **changes: object) -> bool:
+        """Change its record, with its lock held; False when its directory is gone.
+
+        What cannot be written now is still known here, and found again in the table by whoever comes after.
+        """
+        instance.record = instance.record.model_copy(update=changes)
+        try:
+            return await carry_through(self._homes.write, instance.record)
+        except Transient as error:
+            log.warning("the record of instance %s is not up to date: %s", instance.record.uid, error)
+            return True
+
+    def _exited(self, instance: Instance) -> None:
+        if instance.pidfd is not None:
+            asyncio.get_running_loop().remove_reader(instance.pidfd)
+        self._wake.set()
+        self._in_background(self.settle(instance))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._settling.add(task)
+        task.add_done_callback(self._settled)
+
+    def _settled(self, task: asyncio.Task[Any]) -> None:
+        self._settling.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The next look finds the same exit.
+            log.warning("an exit is not settled yet: %s", error, exc_info=not isinstance(error, AgentpoolError))
+
+    def _let_go(self, instance: Instance) -> None:
+        if instance.pidfd is not None:
+            asyncio.get_running_loop().remove_reader(instance.pidfd)
+            os.close(instance.pidfd)
+            instance.pidfd = None
+
+    def _pause(self) -> float:
+        """Seconds until the next look; the longest one means that none is needed."""
+        if any(i.record.ending is not None or i.doomed is not None and i.record.kin for i in self.instances.values()):
+            return ENDING_SECONDS
+        if any(i.record.exit is None and (i.limit is not None or i.pidfd is None) for i in self.instances.values()):
+            return WATCH_SECONDS
+        return LOG_SECONDS
+
+    async def _read(self) -> Table:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        table = await asyncio.to_thread(read_table, self._installation)
+        self._cost = loop.time() - began
+        return table
+
+    async def _look(self) -> None:
+        table = await self.tables()
+        instances = list(self.instances.values())
+        await asyncio.gather(
+            *(self.settle(i) for i in instances if i.record.exit is None and not i.running(table) and i.pidfd is None)
+        )
+        work = [(i, i.members(table)) for i in instances if i.record.ending or i.limit is not None or i.doomed]
+        await carry_through(self._press, work, table, self._clock())
+        if quiet := [instance for instance, members in work if instance.record.ending and not members]:
+            # A process that was born of a dying one while the table was read may be missing from it, but not twice.
+            table = await self.tables()
+            await asyncio.gather(*(self._finish(i, table) for i in quiet if not i.members(table)))
+
+    def _press(self, work: list[Work], table: Table, now: float) -> None:
+        for instance, members in work:
+            record, limit = instance.record, instance.limit
+            if limit is not None and record.exit is None and not instance.doomed and exceeds(members, limit):
+                instance.doomed = f"exceeded its memory limit of {record.memory} and was killed"
+            overdue = record.ending is not None and now - record.ending.asked_at >= record.ending.grace
+            if instance.doomed or overdue:
+                strangers = force(members)
+                instance.stuck = _foreign(strangers[0]) if strangers else None
+            elif record.ending is not None:
+                ask(instance, members, table)
+
+    async def _finish(self, instance: Instance, table: Table) -> None:
+        """Nothing of it runs: remove what is left and say so."""
+        uid = instance.record.uid
+        async with self._homes.lock(uid):
+            if self.instances.get(uid) is not instance:
+                return
+            try:
+                await carry_through(self._homes.remove, uid)
+            except Transient as error:
+                instance.stuck = str(error)
+                return
+            self._let_go(instance)
+            _collect(instance, table)
+            del self.instances[uid]
+            log.info("instance %s is gone", uid)
+            gone = instance.record.remote()
+            self._tell(Remote(uid, gone.backend_id, RemoteState.EXITED, gone.url, "was terminated"))
+
+    def _post_mortem(self, instance: Instance, table: Table) -> str:
+        how = _collect(instance, table)
+        if instance.doomed is not None:
+            return instance.doomed
+        line = last_line(self._homes.log(instance.record.uid))
+        return (how or UNKNOWN_EXIT) + (f"; last line of its log: {line}" if line else "")
+
+    def _keep_logs_small(self, uids: tuple[str, ...]) -> None:
+        for uid in uids:
+            try:
+                keep_small(self._homes.log(uid))
+            except OSError as error:
+                log.warning("the log of instance %s cannot be shortened: %s", uid, error)
+
+
+def _collect(instance: Instance, table: Table) -> str | None:
+    """How it ended, when it was our child; its zombie is no more after that."""
+    process = table.find(instance.record.main)
+    if process is None or not process.ended or process.parent != os.getpid():
+        return None
+    return exit_of(process.identity.pid)
+
+
+def _foreign(process: Process) -> str:
+    pid = process.identity.pid
+    return f"process {pid} of the instance runs as another user and cannot be killed: end it with sudo kill -9 {pid}"

@@ -1,0 +1,299 @@
+"""What happens to one claim: wait, provision the instance that was bound to it, stay bound, expire, fail."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from controller.core.backoff import backoff
+from controller.core.conditions import assert_condition
+from controller.core.plan import AskAcceptance, ClaimAction, Delete, Note, Plan, Provision, Ref, soonest
+from controller.model import AgentClaim, ClaimPhase, ClaimStatus
+
+SILENT_SECONDS = 1.0
+"""A claim that is served within this time never gets a status that says it waits: that would be a write more."""
+POSITION_SECONDS = 5.0
+"""A change of nothing but the position in the queue is written no more often than this."""
+ACCEPTANCE_SECONDS = 2.0
+"""How often an agent that waits to be accepted is asked."""
+MAX_ATTEMPTS = 3
+"""Instances that one claim may use up before it fails: it is then likely the claim that breaks them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """The instance whose ``claimRef`` names the claim."""
+
+    ref: Ref
+    url: str | None
+    deleting: bool = False
+    crashed: str | None = None
+    """Why it is beyond use, if it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionOutcome:
+    """What became of the last try to provision; kept as a fact for the claim's next pass."""
+
+    instance_uid: str
+    kind: str
+    """``done``, ``conflict``, ``refused``, ``transient``, or ``unprepared``: the instance was not asked yet, since the
+    instructions could not be read."""
+    first_try_at: datetime
+    at: datetime
+    tries: int = 1
+    reason: str = ""
+    message: str = ""
+    conversation_id: str | None = None
+    invite_url: str | None = None
+    joined: bool = False
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The pool's answer that there is nothing for this claim."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """What a claim needs to know of its pool."""
+
+    provision_timeout_seconds: float
+    bind_timeout_seconds: float | None
+    default_lifetime_seconds: float | None
+    max_lifetime_seconds: float | None
+    queues: bool
+    """Whether claims may wait; else the pool itself rejects those that find nothing."""
+    has_idle: bool
+    why_empty: str
+    """A sentence on why there is nothing idle."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedClaim:
+    """Everything that the decision on one claim rests on."""
+
+    claim: AgentClaim
+    pool: PoolView | None
+    assigned: Assigned | None
+    outcome: ProvisionOutcome | None = None
+    accepted_conversation: str | None = None
+    asked_at: datetime | None = None
+    rejection: Rejection | None = None
+    queue_position: int | None = None
+    status_written_at: datetime | None = None
+
+
+ClaimPlan = Plan[ClaimAction, ClaimStatus]
+
+
+def bind_deadline(claim: AgentClaim, bind_timeout_seconds: float | None) -> datetime | None:
+    """When a claim that is still not bound fails; ``None``: never."""
+    seconds = claim.spec.bind_timeout_seconds or bind_timeout_seconds
+    created = claim.metadata.creation_timestamp
+    return created + timedelta(seconds=seconds) if seconds and created else None
+
+
+def expiry(claim: AgentClaim, pool: PoolView | None) -> datetime | None:
+    """When a bound claim expires; ``None``: never."""
+    bound = claim.status.bound_at
+    wish = claim.spec.lifetime_seconds or (pool.default_lifetime_seconds if pool else None)
+    limit = pool.max_lifetime_seconds if pool else None
+    seconds = min((s for s in (wish, limit) if s), default=None)
+    return bound + timedelta(seconds=seconds) if bound and seconds else None
+
+
+def decide(seen: ObservedClaim, now: datetime) -> ClaimPlan:
+    """The plan for one claim."""
+    claim, status = seen.claim, seen.claim.status
+    if claim.metadata.deleting or (status.phase is not None and status.phase.ended):
+        return Plan()
+    expires = expiry(claim, seen.pool)
+    if expires is not None and now >= expires:
+        return _end(seen, ClaimPhase.EXPIRED, "LifetimeOver", "its lifetime is over; the agent is destroyed", now)
+    if seen.assigned is not None and not seen.assigned.deleting:
+        plan = _with_instance(seen, seen.assigned, now)
+    elif status.phase is not None and status.phase.provisioned:
+        message = f"its instance {status.instance} was deleted; create another claim for another agent"
+        plan = _end(seen, ClaimPhase.EVICTED, "InstanceDeleted", message, now)
+    else:
+        plan = _without_instance(seen, now)
+    left = (expires - now).total_seconds() if expires else None
+    return replace(plan, look_again_in=soonest(plan.look_again_in, left))
+
+
+def _with_instance(seen: ObservedClaim, instance: Assigned, now: datetime) -> ClaimPlan:
+    phase = seen.claim.status.phase
+    if phase is ClaimPhase.BOUND:
+        return _bound(seen, instance, now)
+    if phase is ClaimPhase.PENDING_ACCEPTANCE:
+        return _awaiting_acceptance(seen, instance, now)
+    outcome = seen.outcome if seen.outcome and seen.outcome.instance_uid == instance.ref.uid else None
+    if outcome is not None and outcome.kind == "done":
+        return _provisioned(seen, instance, outcome, now)
+    if instance.crashed is not None:
+        return _retire(seen, instance, "InstanceCrashed", instance.crashed, now)
+    if outcome is not None and outcome.kind == "refused":
+        return _end(seen, ClaimPhase.FAILED, outcome.reason, outcome.message, now, instance.ref.name)
+    if outcome is not None and outcome.kind == "conflict":
+        return _retire(seen, instance, "InstanceTaken", outcome.message, now)
+    if _too_late(seen, now):
+        return _bind_timeout(seen, now)
+    return _provision(seen, instance, outcome, now)
+
+
+def _provision(seen: ObservedClaim, instance: Assigned, outcome: ProvisionOutcome | None, now: datetime) -> ClaimPlan:
+    if instance.url is None:
+        return _retire(seen, instance, "InstanceUnreachable", "the instance has no address", now)
+    order = Provision(claim=_ref(seen.claim), instance=instance.ref, url=instance.url)
+    if outcome is None:
+        return Plan(actions=(order,))
+    patience = seen.pool.provision_timeout_seconds if seen.pool else 30.0
+    if outcome.kind == "transient" and (now - outcome.first_try_at).total_seconds() >= patience:
+        why = f"it did not take up the conversation within {patience:g} s: {outcome.message}"
+        return _retire(seen, instance, "ProvisionTimeout", why, now)
+    wait = backoff(outcome.tries) - (now - outcome.at).total_seconds()
+    if wait <= 0:
+        return Plan(actions=(order,))
+    waiting = f"instance {instance.ref.name} has not taken up the conversation yet: {outcome.message}"
+    reason = outcome.reason or "Provisioning"
+    status = _status(seen, ClaimPhase.BINDING, False, reason, waiting, now, instance=instance.ref.name)
+    return Plan(status=status, look_again_in=wait)
+
+
+def _provisioned(seen: ObservedClaim, instance: Assigned, outcome: ProvisionOutcome, now: datetime) -> ClaimPlan:
+    phase = ClaimPhase.PENDING_ACCEPTANCE if outcome.pending else ClaimPhase.BOUND
+    message = "waiting until somebody in the conversation accepts the agent" if outcome.pending else ""
+    reason = "PendingAcceptance" if outcome.pending else "Bound"
+    status = _status(seen, phase, not outcome.pending, reason, message, now, instance=instance.ref.name)
+    status = status.model_copy(
+        update={
+            "invite_url": outcome.invite_url,
+            "conversation_id": outcome.conversation_id,
+            "joined": outcome.joined,
+            "bound_at": None if outcome.pending else now,
+        }
+    )
+    note = Note("Normal", reason, message or f"instance {instance.ref.name} took up the conversation")
+    return Plan(status=status, notes=(note,), look_again_in=ACCEPTANCE_SECONDS if outcome.pending else None)
+
+
+def _awaiting_acceptance(seen: ObservedClaim, instance: Assigned, now: datetime) -> ClaimPlan:
+    if instance.crashed is not None:
+        return _retire(seen, instance, "InstanceCrashed", instance.crashed, now)
+    if seen.accepted_conversation is not None:
+        status = _status(seen, ClaimPhase.BOUND, True, "Bound", "", now, instance=instance.ref.name)
+        update = {"conversation_id": seen.accepted_conversation, "joined": True, "bound_at": now}
+        note = Note("Normal", "Accepted", f"instance {instance.ref.name} was accepted into the conversation")
+        return Plan(status=status.model_copy(update=update), notes=(note,))
+    if _too_late(seen, now):
+        return _bind_timeout(seen, now)
+    due = 0.0 if seen.asked_at is None else ACCEPTANCE_SECONDS - (now - seen.asked_at).total_seconds()
+    if due > 0 or instance.url is None:
+        return Plan(look_again_in=max(due, ACCEPTANCE_SECONDS / 2))
+    return Plan(actions=(AskAcceptance(_ref(seen.claim), instance.ref, instance.url),))
+
+
+def _bound(seen: ObservedClaim, instance: Assigned, now: datetime) -> ClaimPlan:
+    """Keep Ready honest: a claim is not ready while its agent is dead, and never rebound behind its owner's back."""
+    if instance.crashed is not None:
+        message = f"its agent is not well: {instance.crashed}; delete the claim to give it back"
+        status = _status(seen, ClaimPhase.BOUND, False, "InstanceCrashed", message, now, instance=instance.ref.name)
+    else:
+        status = _status(seen, ClaimPhase.BOUND, True, "Bound", "", now, instance=instance.ref.name)
+    notes = (Note("Warning", "InstanceCrashed", status.message or ""),) if instance.crashed else ()
+    return Plan(status=status, notes=notes if status != seen.claim.status else ())
+
+
+def _retire(seen: ObservedClaim, instance: Assigned, reason: str, why: str, now: datetime) -> ClaimPlan:
+    """Destroy an instance that provision may have touched; the claim is bound anew, and says so."""
+    attempts = (seen.claim.status.attempts or 0) + 1
+    if attempts >= MAX_ATTEMPTS:
+        message = f"{attempts} instances in a row could not take up the conversation; the last one: {why}"
+        return _end(seen, ClaimPhase.FAILED, reason, message, now, instance.ref.name, attempts=attempts)
+    message = f"instance {instance.ref.name} is destroyed and another one is taken: {why}"
+    status = _status(seen, ClaimPhase.PENDING, False, reason, message, now).model_copy(update={"attempts": attempts})
+    note = Note("Warning", "Rebinding", message)
+    return Plan(actions=(Delete(instance.ref, reason, why),), status=status, notes=(note,))
+
+
+def _without_instance(seen: ObservedClaim, now: datetime) -> ClaimPlan:
+    claim, pool = seen.claim, seen.pool
+    if seen.rejection is not None:
+        return _end(seen, ClaimPhase.FAILED, seen.rejection.reason, seen.rejection.message, now)
+    if _too_late(seen, now):
+        return _bind_timeout(seen, now)
+    deadline = bind_deadline(claim, pool.bind_timeout_seconds if pool else None)
+    left = (deadline - now).total_seconds() if deadline else None
+    if pool is None:
+        message = f"there is no AgentPool {claim.spec.pool} in this namespace: create it, or delete the claim"
+        status = _status(seen, ClaimPhase.PENDING, False, "PoolNotFound", message, now)
+        return Plan(status=status, look_again_in=left)
+    created = claim.metadata.creation_timestamp or now
+    silence = SILENT_SECONDS - (now - created).total_seconds()
+    if (pool.has_idle or not pool.queues) and silence > 0 and claim.status.phase is None:
+        return Plan(look_again_in=soonest(silence, left))
+    status = _status(seen, ClaimPhase.PENDING, False, "Queued", pool.why_empty, now)
+    status = status.model_copy(update={"queue_position": seen.queue_position})
+    before = claim.status.queue_position
+    if seen.status_written_at is not None and before is not None and status.queue_position != before:
+        quiet = POSITION_SECONDS - (now - seen.status_written_at).total_seconds()
+        if quiet > 0:
+            return Plan(status=status.model_copy(update={"queue_position": before}), look_again_in=soonest(quiet, left))
+    return Plan(status=status, look_again_in=left)
+
+
+def _too_late(seen: ObservedClaim, now: datetime) -> bool:
+    deadline = bind_deadline(seen.claim, seen.pool.bind_timeout_seconds if seen.pool else None)
+    return deadline is not None and now >= deadline
+
+
+def _bind_timeout(seen: ObservedClaim, now: datetime) -> ClaimPlan:
+    waited = seen.claim.status.message or "no instance became idle"
+    message = f"it was not bound in time ({waited}); raise bindTimeoutSeconds or the pool's minIdle and claim again"
+    return _end(seen, ClaimPhase.FAILED, "BindTimeout", message, now)
+
+
+def _end(
+    seen: ObservedClaim,
+    phase: ClaimPhase,
+    reason: str,
+    message: str,
+    now: datetime,
+    instance: str | None = None,
+    attempts: int | None = None,
+) -> ClaimPlan:
+    status = _status(seen, phase, False, reason, message, now, instance=instance or seen.claim.status.instance)
+    if attempts is not None:
+        status = status.model_copy(update={"attempts": attempts})
+    kind: Note = Note("Normal" if phase is ClaimPhase.EXPIRED else "Warning", reason, message)
+    return Plan(status=status, notes=(kind,))
+
+
+def _status(
+    seen: ObservedClaim,
+    phase: ClaimPhase,
+    ready: bool,
+    reason: str,
+    message: str,
+    now: datetime,
+    instance: str | None = None,
+) -> ClaimStatus:
+    old = seen.claim.status
+    generation = seen.claim.metadata.generation
+    condition = assert_condition(old.conditions, "Ready", ready, reason, message, now, generation)
+    return old.model_copy(
+        update={
+            "phase": phase,
+            "instance": instance,
+            "message": message or None,
+            "queue_position": None,
+            "conditions": (condition,),
+        }
+    )
+
+
+def _ref(claim: AgentClaim) -> Ref:
+    return Ref(claim.metadata.namespace, claim.metadata.name, claim.metadata.uid)

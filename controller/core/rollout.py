@@ -1,0 +1,72 @@
+"""How many to launch and which to let go, so that the pool has its size and is built from the current template."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from controller.model.pool import Rollout
+
+if TYPE_CHECKING:
+    from controller.core.pool import Member
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """The unclaimed instances of a pool, in each group those first that are the first to go."""
+
+    outdated_starting: "tuple[Member, ...]"
+    outdated_idle: "tuple[Member, ...]"
+    current_starting: "tuple[Member, ...]"
+    current_idle: "tuple[Member, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What to do now."""
+
+    launches: int
+    outdated: "tuple[Member, ...]" = ()
+    surplus: "tuple[Member, ...]" = ()
+    blocked: str | None = None
+
+
+def roll_out(rollout: Rollout, warm: Warm, wanted: int, min_idle: int, room: int) -> Steps:
+    """``wanted`` counts warm instances including those for claims that wait; ``room`` is what maxTotal leaves."""
+    if rollout.strategy == "OnDelete" or not (warm.outdated_idle or warm.outdated_starting):
+        return _resize(warm, wanted, room)
+    return _replace_outdated(rollout, warm, wanted, min_idle, room)
+
+
+def _resize(warm: Warm, wanted: int, room: int) -> Steps:
+    """Starting ones go first, since nothing is lost with them; then outdated, then idle ones."""
+    order = (*warm.outdated_starting, *warm.current_starting, *warm.outdated_idle, *warm.current_idle)
+    missing = wanted - len(order)
+    if missing >= 0:
+        return Steps(launches=max(0, min(missing, room)), blocked=_full(missing, room))
+    return Steps(launches=0, surplus=order[:-missing])
+
+
+def _replace_outdated(rollout: Rollout, warm: Warm, wanted: int, min_idle: int, room: int) -> Steps:
+    current = len(warm.current_starting) + len(warm.current_idle)
+    idle = len(warm.current_idle) + len(warm.outdated_idle)
+    # An outdated one that is still starting serves nobody: it goes at once, as if it had never been begun.
+    removable = max(0, idle - (min_idle - rollout.max_unavailable))
+    surplus_idle = warm.outdated_idle[: min(removable, len(warm.outdated_idle))]
+    outdated = (*warm.outdated_starting, *surplus_idle)
+    ceiling = max(wanted, min_idle + rollout.max_surge)
+    missing = min(wanted - current, ceiling - current - (len(warm.outdated_idle) - len(surplus_idle)))
+    # Those that go still count until they are gone, so the room that they leave is used by a later pass.
+    launches = max(0, min(missing, room))
+    blocked = None
+    if missing > 0 and launches == 0 and not outdated:
+        blocked = (
+            "the rollout cannot go on: maxTotal leaves no room for a new instance and maxUnavailable none for a "
+            "missing one; raise maxTotal or set rollout.maxUnavailable"
+        )
+    surplus = (*warm.current_starting, *warm.current_idle)[: max(0, current - wanted)]
+    return Steps(launches=launches, outdated=outdated, surplus=surplus, blocked=blocked)
+
+
+def _full(missing: int, room: int) -> str | None:
+    if missing <= max(room, 0):
+        return None
+    return f"{missing - max(room, 0)} more are wanted than maxTotal allows: raise maxTotal or delete claims"

@@ -1,0 +1,39 @@
+"""The errors that cross a port, sorted by what the controller does about them."""
+
+
+class AgentpoolError(Exception):
+    """Anything that agentpool raises on purpose; its text is one sentence for a person."""
+
+
+class Transient(AgentpoolError):
+    """Likely to pass by itself: back off and try again.
+
+    ``retry_after`` is the peer's own wish in seconds, where it had one.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Conflict(AgentpoolError):
+    """Somebody else changed the thing first: look again at once, then decide anew."""
+
+
+class Missing(AgentpoolError):
+    """The thing that was named does not exist (any more)."""
+
+
+class Refused(AgentpoolError):
+    """The peer will never accept this as it stands: say so in a condition and wait for a change.
+
+    ``reason`` is a CamelCase word for a condition, the text a sentence with the remedy.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Misconfigured(AgentpoolError):
+    """The program was started with settings that cannot work: print the sentence and exit."""

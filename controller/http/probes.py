@@ -1,0 +1,53 @@
+"""/healthz, /readyz and /metrics."""
+
+import logging
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from controller.errors import Misconfigured
+
+log = logging.getLogger(__name__)
+
+
+class Probes:
+    """A small HTTP server for kubelets and Prometheus; it tells nothing about claims or agents."""
+
+    def __init__(self, host: str, port: int, *, why_not_ready: Callable[[], str | None]) -> None:
+        self._host, self._port = host, port
+        self._why_not_ready = why_not_ready
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen; ``Misconfigured`` when the port is taken."""
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise Misconfigured(
+                f"cannot listen on {self._host}:{self._port} for health and metrics ({error.strerror}): "
+                "choose another address with --http-port or AGENTPOOL_HTTP_PORT"
+            ) from None
+        log.info("health and metrics on http://%s:%s", self._host, self._port)
+
+    async def stop(self) -> None:
+        """Close."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        reason = self._why_not_ready()
+        return web.Response(text="ok\n") if reason is None else web.Response(status=503, text=f"{reason}\n")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,34 @@
+"""The API server's refusals, sorted into the controller's errors."""
+
+import orjson
+
+from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient
+
+
+def error_for(status: int, content: bytes, retry_after: str | None) -> AgentpoolError:
+    """The error that an answer of 400 or more means."""
+    reason, message = _status(content)
+    message = message or f"the API server answered with HTTP status {status}"
+    if status == 404:
+        return Missing(message)
+    if status == 409:
+        return Conflict(message)
+    if status == 401:
+        return Transient("the API server does not accept the operator's credentials: renew the kubeconfig or token")
+    if status in {408, 410, 429} or status >= 500:
+        return Transient(message, _seconds(retry_after))
+    return Refused(reason or "Refused", message)
+
+
+def _status(content: bytes) -> tuple[str, str]:
+    try:
+        answer = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return "", ""
+    if not isinstance(answer, dict):
+        return "", ""
+    return str(answer.get("reason") or ""), str(answer.get("message") or "")
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    return float(retry_after) if retry_after is not None and retry_after.isdigit() else None

@@ -1,0 +1,183 @@
+"""The client of the API server: the Cluster port over plain HTTP.
+
+The generated client of the ``kubernetes`` package loads the configuration; requests are our own, since its models cost
+several times the CPU of the request itself, and a claim is a handful of small writes.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import aiohttp
+import orjson
+from pydantic import ValidationError
+
+from controller import metrics
+from controller.errors import Refused, Transient
+from controller.kube.answers import error_for
+from controller.kube.connection import Connection
+from controller.kube.events import event_manifest
+from controller.model import GROUP, VERSION, Resource
+from controller.ports import Announcement, AnyResource
+
+REQUEST_SECONDS = 15.0
+"""An API server that takes longer is treated as away; the request is repeated by a later pass."""
+PAGE = 500
+_MANAGER = "fieldManager=agentpool"
+
+
+class KubeCluster:
+    """Implements ``controller.ports.Cluster``; use it as an async context manager."""
+
+    def __init__(self, connection: Connection, namespaces: Sequence[str] = ()) -> None:
+        self._connection = connection
+        self._namespaces = tuple(namespaces)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "KubeCluster":
+        connector = aiohttp.TCPConnector(limit=40, ssl=self._connection.tls or True, keepalive_timeout=60)
+        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def list(self, kind: type[AnyResource]) -> Sequence[AnyResource]:
+        """All objects of a kind, page by page."""
+        found: list[AnyResource] = []
+        for namespace in self._namespaces or ("",):
+            token = ""
+            while True:
+                path = f"{_path(kind, namespace)}?limit={PAGE}{token}"
+                page = await self._send("list", kind.plural, "GET", path)
+                found += [thing for item in page.get("items", ()) if (thing := parse(kind, item)) is not None]
+                following = page.get("metadata", {}).get("continue")
+                if not following:
+                    break
+                token = f"&continue={following}"
+        return found
+
+    async def read(self, kind: type[AnyResource], namespace: str, name: str) -> AnyResource:
+        """One object as it is now."""
+        return _parsed(kind, await self._send("get", kind.plural, "GET", _path(kind, namespace, name)))
+
+    async def create(self, kind: type[AnyResource], namespace: str, body: Mapping[str, Any]) -> AnyResource:
+        """Create an object."""
+        path = f"{_path(kind, namespace)}?{_MANAGER}"
+        return _parsed(kind, await self._send("create", kind.plural, "POST", path, body))
+
+    async def patch(
+        self,
+        kind: type[AnyResource],
+        namespace: str,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        subresource: Literal["", "status"] = "",
+    ) -> AnyResource:
+        """Apply a JSON merge patch."""
+        path = f"{_path(kind, namespace, name, subresource)}?{_MANAGER}"
+        return _parsed(kind, await self._send("patch", kind.plural, "PATCH", path, body, subresource=subresource))
+
+    async def delete(self, kind: type[AnyResource], namespace: str, name: str, *, uid: str) -> AnyResource | None:
+        """Delete exactly that object."""
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        answer = await self._send("delete", kind.plural, "DELETE", _path(kind, namespace, name), body)
+        thing = parse(kind, answer) if answer.get("kind") == kind.kind_name else None
+        return thing if thing is not None and thing.metadata.deleting and thing.metadata.finalizers else None
+
+    async def read_secret(self, namespace: str, name: str) -> Mapping[str, str]:
+        """The decoded content of a Secret."""
+        answer = await self._send("get", "secrets", "GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+        try:
+            data = answer.get("data") or {}
+            return {key: base64.b64decode(value, validate=True).decode() for key, value in data.items()}
+        except (binascii.Error, UnicodeDecodeError):
+            message = f"Secret {name} in namespace {namespace} holds bytes that are not text: store text in it"
+            raise Refused("SecretNotText", message) from None
+
+    async def create_secret(self, namespace: str, name: str, content: Mapping[str, str]) -> None:
+        """Create an opaque Secret; ``Conflict`` when it exists."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "agentpool"}},
+            "type": "Opaque",
+            "data": {key: base64.b64encode(value.encode()).decode() for key, value in content.items()},
+        }
+        await self._send("create", "secrets", "POST", f"/api/v1/namespaces/{namespace}/secrets?{_MANAGER}", body)
+
+    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
+        """The content of a ConfigMap."""
+        answer = await self._send("get", "configmaps", "GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+        return answer.get("data") or {}
+
+    async def announce(self, announcement: Announcement) -> None:
+        """Publish an Event."""
+        namespace = announcement.about.metadata.namespace
+        path = f"/api/v1/namespaces/{namespace}/events?{_MANAGER}"
+        await self._send("create", "events", "POST", path, event_manifest(announcement))
+
+    async def _send(
+        self,
+        verb: str,
+        resource: str,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        subresource: str = "",
+    ) -> dict[str, Any]:
+        if self._session is None:
+            raise RuntimeError("use the client as a context manager")
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        authorization = await self._connection.authorization()
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        data, code = orjson.dumps(body) if body is not None else None, "error"
+        try:
+            async with self._session.request(
+                method, self._connection.server + path, data=data, headers=headers
+            ) as response:
+                content = await response.read()
+                code = str(response.status)
+                if response.status >= 400:
+                    raise error_for(response.status, content, response.headers.get("Retry-After"))
+                answer = orjson.loads(content)
+        except (TimeoutError, aiohttp.ClientError, OSError, orjson.JSONDecodeError) as error:
+            what = str(error) or type(error).__name__
+            raise Transient(f"the API server at {self._connection.server} does not answer properly: {what}") from None
+        finally:
+            metrics.API_REQUESTS.labels(verb, resource, subresource, code).inc()
+        if not isinstance(answer, dict):
+            raise Transient(f"the API server at {self._connection.server} answered something else than an object")
+        return answer
+
+
+def parse(kind: type[AnyResource], raw: object) -> AnyResource | None:
+    """An object of that kind, or ``None`` where the API server has one that our schema would not let in."""
+    try:
+        return kind.parse(raw)
+    except ValidationError:
+        return None
+
+
+def _parsed(kind: type[AnyResource], raw: object) -> AnyResource:
+    thing = parse(kind, raw)
+    if thing is None:
+        message = f"the API server stores an {kind.kind_name} that does not fit its schema: update the CRDs"
+        raise Refused("UnexpectedObject", message)
+    return thing
+
+
+def _path(kind: type[Resource], namespace: str, name: str = "", subresource: str = "") -> str:
+    parts = [f"/apis/{GROUP}/{VERSION}"]
+    if namespace:
+        parts.append(f"namespaces/{namespace}")
+    parts.append(kind.plural)
+    parts += [part for part in (name, subresource) if part]
+    return "/".join(parts)

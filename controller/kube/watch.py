@@ -1,0 +1,120 @@
+"""The informer: kopf watches the three kinds and hands every event on. It writes nothing and decides nothing."""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import kopf
+
+from controller import metrics
+from controller.kube.client import parse
+from controller.kube.connection import Connection
+from controller.model import GROUP, KINDS, VERSION, Resource
+
+log = logging.getLogger(__name__)
+
+Deliver = Callable[[Resource, bool], None]
+"""Takes an object and whether it was deleted."""
+SILENT_SECONDS = 120.0
+"""A watch on which nothing arrives for this long, not even a bookmark, is taken for dead and opened anew."""
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Kopf compares every object with what it last handled; we have no handlers for which that would matter."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> Any:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing is ever stored on an object."""
+
+
+class _NoProgress(kopf.StatusProgressStorage):
+    """Nor is there progress of handlers to remember."""
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
+
+
+class _Backoffs:
+    """Endless, and new for every request: when a finite list runs out, kopf gives the watch up."""
+
+    def __iter__(self) -> Any:
+        return itertools.chain((0.1, 0.2, 0.5, 1, 2, 5), itertools.repeat(10))
+
+
+class Watch:
+    """Follows all three kinds until it is stopped."""
+
+    def __init__(self, connection: Connection, namespaces: Sequence[str], deliver: Deliver) -> None:
+        self._connection = connection
+        self._namespaces = tuple(namespaces)
+        self._deliver = deliver
+
+    async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
+        """Watch until ``stop`` is set; ``ready`` is set once the watches are being opened."""
+        await kopf.operator(
+            registry=self._registry(),
+            settings=_settings(),
+            standalone=True,
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+            stop_flag=stop,
+            ready_flag=ready,
+        )
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry, retries=1)(self._login)
+        for kind in KINDS:
+            handler = self._handler(kind)
+            kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=kind.plural)(handler)
+        return registry
+
+    def _handler(self, kind: type[Resource]) -> Any:
+        counter = metrics.WATCH_EVENTS.labels(kind.plural)
+
+        # A coroutine, since kopf would run a plain function in a thread.
+        async def handle(event: Any, **_: Any) -> None:
+            counter.inc()
+            thing = parse(kind, event["object"])
+            if thing is None:
+                meta = event["object"].get("metadata", {})
+                name = f"{meta.get('namespace')}/{meta.get('name')}"
+                log.error("%s %s does not fit its schema and is left alone: update the CRDs", kind.kind_name, name)
+                return
+            self._deliver(thing, event["type"] == "DELETED")
+
+        return handle
+
+    async def _login(self, **_: Any) -> kopf.ConnectionInfo:
+        authorization = await self._connection.authorization()
+        scheme, _sep, token = (authorization or "").partition(" ")
+        return kopf.ConnectionInfo(
+            server=self._connection.server,
+            ca_path=self._connection.ca_path,
+            insecure=not self._connection.verify,
+            scheme=scheme or None,
+            token=token or None,
+            certificate_path=self._connection.certificate_path,
+            private_key_path=self._connection.private_key_path,
+        )
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.persistence.diffbase_storage = _NoDiffs()
+    settings.persistence.progress_storage = _NoProgress()
+    settings.networking.error_backoffs = _Backoffs()
+    settings.watching.inactivity_timeout = SILENT_SECONDS
+    settings.watching.reconnect_backoff = 0.1
+    settings.process.ultimate_exiting_timeout = None
+    return settings

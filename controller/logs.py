@@ -1,0 +1,35 @@
+"""Logs: one record a line, as JSON or for people, from our own modules and from libraries alike."""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+QUIET = ("kopf", "kubernetes", "asyncio", "aiohttp", "httpx", "httpcore")
+"""Libraries whose everyday records would only hide ours."""
+
+
+def configure(log_format: Literal["readable", "json"], level: str) -> None:
+    """Send all records to standard error in that format."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: list[structlog.typing.Processor] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        if log_format == "json"
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,54 @@
+"""What Prometheus sees. Labels never hold names of claims or agents, and never a secret."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+API_REQUESTS = Counter(
+    "agentpool_api_requests_total",
+    "Requests to the Kubernetes API server by the controller.",
+    ["verb", "resource", "subresource", "code"],
+)
+WATCH_EVENTS = Counter("agentpool_watch_events_total", "Events that the watches brought.", ["resource"])
+VIEW_REPAIRS = Counter(
+    "agentpool_view_repairs_total", "Objects that the relist found the view wrong about: each one is a bug.", ["kind"]
+)
+PASSES = Counter("agentpool_passes_total", "Passes by kind and outcome.", ["kind", "outcome"])
+ACTIONS = Counter("agentpool_actions_total", "Actions of plans by kind and outcome.", ["action", "outcome"])
+QUEUE_DEPTH = Gauge("agentpool_queue_depth", "Keys that wait for a pass or are in one.")
+CLAIM_BIND_SECONDS = Histogram(
+    "agentpool_claim_bind_seconds",
+    "From the controller's first sight of a claim until its status says Bound.",
+    ["namespace", "pool"],
+    buckets=_FAST,
+)
+CLAIMS_ENDED = Counter(
+    "agentpool_claims_ended_total", "Claims that ended without being deleted.", ["namespace", "pool", "phase", "reason"]
+)
+INSTANCE_START_SECONDS = Histogram(
+    "agentpool_instance_start_seconds",
+    "From the creation of an instance until it was idle.",
+    ["namespace", "pool"],
+    buckets=(0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200),
+)
+INSTANCES_CRASHED = Counter(
+    "agentpool_instances_crashed_total",
+    "Instances that crashed or never became ready.",
+    ["namespace", "pool", "reason"],
+)
+POOL_INSTANCES = Gauge("agentpool_pool_instances", "Instances of a pool by state.", ["namespace", "pool", "state"])
+POOL_MIN_IDLE = Gauge("agentpool_pool_min_idle", "Instances that a pool shall hold idle.", ["namespace", "pool"])
+POOL_MAX_TOTAL = Gauge("agentpool_pool_max_total", "Instances that a pool may have at all.", ["namespace", "pool"])
+POOL_WAITING_CLAIMS = Gauge("agentpool_pool_waiting_claims", "Claims that wait for an instance.", ["namespace", "pool"])
+POOL_CIRCUIT_OPEN = Gauge(
+    "agentpool_pool_circuit_open", "1 while launches of a pool are put off because they fail.", ["namespace", "pool"]
+)
+BACKEND_AVAILABLE = Gauge("agentpool_backend_available", "1 while a backend answers.", ["backend"])
+ORPHANS_ENDED = Counter("agentpool_orphans_ended_total", "Remotes without an owner that were ended.", ["backend"])
+
+
+def forget_pool(namespace: str, pool: str) -> None:
+    """Drop the series of a pool that was deleted."""
+    for gauge in (POOL_MIN_IDLE, POOL_MAX_TOTAL, POOL_WAITING_CLAIMS, POOL_CIRCUIT_OPEN):
+        gauge.remove_by_labels({"namespace": namespace, "pool": pool})
+    POOL_INSTANCES.remove_by_labels({"namespace": namespace, "pool": pool})

@@ -1,0 +1,51 @@
+"""The three kinds of the group agentpool.dev, defined once; crds/ is generated from them."""
+
+from controller.model.claim import DEFAULT_INSTRUCTIONS, AgentClaim, ClaimPhase, ClaimStatus
+from controller.model.instance import AgentInstance, ClaimRef, InstancePhase, InstanceStatus
+from controller.model.meta import (
+    API_VERSION,
+    FINALIZER,
+    GROUP,
+    POOL_LABEL,
+    TEMPLATE_HASH_LABEL,
+    VERSION,
+    Condition,
+    ObjectMeta,
+    Resource,
+    condition_of,
+)
+from controller.model.pool import AgentPool, BreakerState, BreakerStatus, PoolStatus, WhenEmpty
+from controller.model.template import BackendSpec, Template, template_hash
+
+KINDS: tuple[type[Resource], ...] = (AgentPool, AgentInstance, AgentClaim)
+"""Every kind of the group, in the order in which they are listed."""
+
+__all__ = [
+    "API_VERSION",
+    "DEFAULT_INSTRUCTIONS",
+    "FINALIZER",
+    "GROUP",
+    "KINDS",
+    "POOL_LABEL",
+    "TEMPLATE_HASH_LABEL",
+    "VERSION",
+    "AgentClaim",
+    "AgentInstance",
+    "AgentPool",
+    "BackendSpec",
+    "BreakerState",
+    "BreakerStatus",
+    "ClaimPhase",
+    "ClaimRef",
+    "ClaimStatus",
+    "Condition",
+    "InstancePhase",
+    "InstanceStatus",
+    "ObjectMeta",
+    "PoolStatus",
+    "Resource",
+    "Template",
+    "WhenEmpty",
+    "condition_of",
+    "template_hash",
+]

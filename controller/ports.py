@@ -1,0 +1,204 @@
+"""What the controller needs from the world: the API server, the backends, the runtimes.
+
+Every implementation of a port passes the contract suite of that port in ``tests/contract``. All methods raise the
+errors of ``controller.errors`` and nothing else on purpose.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, Protocol, TypeVar
+
+from controller.model import BackendSpec, Resource, Template
+
+AnyResource = TypeVar("AnyResource", bound=Resource)
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A Kubernetes Event about one object."""
+
+    about: Resource
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+class Cluster(Protocol):
+    """The API server. Every answer to a write is the object as it is now stored.
+
+    Raises ``Conflict`` on 409, ``Missing`` on 404, ``Refused`` on 400, 403 and 422, ``Transient`` on all that may pass.
+    """
+
+    async def list(self, kind: type[AnyResource]) -> Sequence[AnyResource]:
+        """All objects of a kind in the namespaces that the controller serves."""
+        ...
+
+    async def read(self, kind: type[AnyResource], namespace: str, name: str) -> AnyResource:
+        """One object as it is now."""
+        ...
+
+    async def create(self, kind: type[AnyResource], namespace: str, body: Mapping[str, Any]) -> AnyResource:
+        """Create an object; ``Conflict`` when the name is taken."""
+        ...
+
+    async def patch(
+        self,
+        kind: type[AnyResource],
+        namespace: str,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        subresource: Literal["", "status"] = "",
+    ) -> AnyResource:
+        """Apply a JSON merge patch. A ``metadata.resourceVersion`` or ``metadata.uid`` in it is a precondition."""
+        ...
+
+    async def delete(self, kind: type[AnyResource], namespace: str, name: str, *, uid: str) -> AnyResource | None:
+        """Ask for deletion of exactly that object. ``None``: it is gone already; else it waits for its finalizers."""
+        ...
+
+    async def read_secret(self, namespace: str, name: str) -> Mapping[str, str]:
+        """The decoded content of a Secret."""
+        ...
+
+    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
+        """The content of a ConfigMap."""
+        ...
+
+    async def announce(self, announcement: Announcement) -> None:
+        """Publish an Event."""
+        ...
+
+
+class RemoteState(StrEnum):
+    """What a backend knows of a remote. Whether the agent inside is ready is for the runtime to say."""
+
+    RUNNING = "Running"
+    EXITED = "Exited"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """One instance as its backend sees it: a process, a container, a service."""
+
+    uid: str
+    """UID of the AgentInstance for which it was made."""
+    backend_id: str
+    """The backend's own name for it, for people."""
+    state: RemoteState
+    url: str | None = None
+    """Where its runtime listens; known at the latest when it runs."""
+    message: str = ""
+    """Why it exited, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchOrder:
+    """Everything that a backend needs to start one instance."""
+
+    uid: str
+    name: str
+    namespace: str
+    pool: str
+    backend: BackendSpec
+    template: Template
+    env: Mapping[str, str] = field(repr=False)
+    """The complete environment besides what only the backend knows (PORT, OPENCLAW_STATE_DIR); holds secrets."""
+
+
+class Backend(Protocol):
+    """One place where instances run."""
+
+    async def launch(self, order: LaunchOrder) -> Remote:
+        """Start the instance, or find it started: at most one remote ever exists for a uid.
+
+        Safe to repeat after a crash at any line. ``Refused`` when the order can never work as it stands, ``Transient``
+        when the backend cannot do it now. Returns without waiting for the runtime to be ready.
+        """
+        ...
+
+    async def terminate(self, uid: str, *, grace: float) -> bool:
+        """Begin, or go on, ending the remote. True once nothing of it is left; False while it is still stopping.
+
+        Never blocks for the grace period (seconds between asking and forcing); unknown uids are gone: True.
+        """
+        ...
+
+    async def list(self) -> Sequence[Remote]:
+        """Every remote that this installation made and that still leaves a trace, exited ones included."""
+        ...
+
+    def changes(self) -> AsyncIterator[Remote]:
+        """Remotes whose state changed, as soon as that is known. A hint: ``list`` stays the truth."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything held in this process; remotes live on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """How to talk to the program inside one instance."""
+
+    url: str
+    protocol: Literal["pool", "convos"]
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What a probe found."""
+
+    ready: bool
+    detail: str = ""
+    """Why it is not ready, in a sentence; empty when it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionOrder:
+    """What an instance is to become."""
+
+    key: str
+    """UID of the claim: the same key never makes a second conversation."""
+    agent_name: str
+    instructions: str = field(repr=False)
+    join_url: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """What the runtime answered."""
+
+    conversation_id: str | None
+    invite_url: str | None = field(repr=False)
+    joined: bool
+    pending: bool = False
+    """Joining, but somebody in the conversation has to accept it first."""
+
+
+class Runtime(Protocol):
+    """The HTTP contract of the program inside an instance, in both protocols."""
+
+    async def probe(self, endpoint: Endpoint, *, timeout: float) -> Readiness:  # noqa: ASYNC109 - part of the order
+        """Ask whether it is ready. Never raises for what the other side does: a bad answer is not ready."""
+        ...
+
+    async def provision(self, endpoint: Endpoint, order: ProvisionOrder, *, timeout: float) -> Provisioned:  # noqa: ASYNC109
+        """Give it its conversation.
+
+        ``Conflict``: it holds another conversation. ``Refused``: it will never take this order. ``Transient``: no
+        answer in ``timeout`` seconds, unreachable, or not ready; it may or may not have acted, so only the same key
+        may be used again.
+        """
+        ...
+
+    async def conversation(self, endpoint: Endpoint, *, timeout: float) -> str | None:  # noqa: ASYNC109
+        """The conversation it is in by now, if any: for joins that somebody had to accept."""
+        ...
+
+    async def close(self) -> None:
+        """Close idle connections."""
+        ...

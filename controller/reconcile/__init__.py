@@ -1,0 +1,1 @@
+"""The circle: watch, view, queue, observe, decide, apply."""

@@ -1,0 +1,118 @@
+"""The claim pass: observes one claim, decides, provisions its instance, and writes its status."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from controller import metrics
+from controller.core import claim as core
+from controller.core.plan import Note, Ref
+from controller.core.pool import MemberState
+from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimPhase, ClaimStatus, InstancePhase, WhenEmpty
+from controller.reconcile.apply import Apply
+from controller.reconcile.facts import Facts
+from controller.reconcile.keys import Key
+from controller.reconcile.view import View
+from controller.reconcile.writes import Writes
+
+ROUNDS = 10
+"""Actions of one pass at most."""
+
+
+class ClaimPass:
+    """Gets one claim its agent, or says why it has none."""
+
+    def __init__(
+        self,
+        view: View,
+        facts: Facts,
+        apply: Apply,
+        writes: Writes,
+        clock: Callable[[], datetime],
+        spawn: Callable[..., object],
+    ) -> None:
+        self._view = view
+        self._facts = facts
+        self._apply = apply
+        self._writes = writes
+        self._clock = clock
+        self._spawn = spawn
+
+    async def run(self, key: Key) -> float | None:
+        """One pass; answers in how many seconds to look again."""
+        for _ in range(ROUNDS):
+            claim = self._view.claims.get(key.object)
+            if claim is None:
+                return None
+            now = self._clock()
+            plan = core.decide(self._observe(claim, now), now)
+            if plan.status is not None:
+                await self._write(claim, plan.status, plan.notes, now)
+            if not plan.actions:
+                return plan.look_again_in
+            for action in plan.actions:
+                await self._apply.perform_for_claim(action)
+                metrics.ACTIONS.labels(type(action).__name__, "done").inc()
+        return 1.0
+
+    def _observe(self, claim: AgentClaim, now: datetime) -> core.ObservedClaim:
+        uid, facts = claim.metadata.uid, self._facts.claims[claim.metadata.uid]
+        facts.first_seen_at = facts.first_seen_at or now
+        pool = self._view.pools.get((claim.metadata.namespace, claim.spec.pool))
+        holder = self._view.holder(uid)
+        return core.ObservedClaim(
+            claim=claim,
+            pool=self._pool(pool) if pool is not None else None,
+            assigned=self._assigned(holder) if holder is not None else None,
+            outcome=facts.outcome,
+            accepted_conversation=facts.accepted_conversation,
+            asked_at=facts.asked_at,
+            rejection=facts.rejection,
+            queue_position=self._view.positions.get(uid),
+            status_written_at=facts.status_written_at,
+        )
+
+    def _assigned(self, instance: AgentInstance) -> core.Assigned:
+        meta, status = instance.metadata, instance.status
+        crashed = (status.message or "it crashed") if status.phase is InstancePhase.CRASHED else None
+        return core.Assigned(
+            ref=Ref(meta.namespace, meta.name, meta.uid),
+            url=status.url,
+            deleting=self._view.is_going(instance),
+            crashed=crashed,
+        )
+
+    def _pool(self, pool: AgentPool) -> core.PoolView:
+        policy = pool.spec.claims
+        has_idle = any(member.state is MemberState.IDLE for member in self._view.members(pool.key))
+        return core.PoolView(
+            provision_timeout_seconds=policy.provision_timeout_seconds,
+            bind_timeout_seconds=policy.bind_timeout_seconds,
+            default_lifetime_seconds=policy.default_lifetime_seconds,
+            max_lifetime_seconds=policy.max_lifetime_seconds,
+            queues=policy.when_empty is WhenEmpty.QUEUE,
+            has_idle=has_idle,
+            why_empty=_why_empty(pool),
+        )
+
+    async def _write(self, claim: AgentClaim, status: ClaimStatus, notes: tuple[Note, ...], now: datetime) -> None:
+        if not await self._writes.write_status(claim, claim.status, status, urgent=True):
+            return
+        facts, labels = self._facts.claims[claim.metadata.uid], (claim.metadata.namespace, claim.spec.pool)
+        facts.status_written_at = now
+        phase = status.phase
+        if phase is ClaimPhase.BOUND and claim.status.phase is not ClaimPhase.BOUND and facts.first_seen_at is not None:
+            metrics.CLAIM_BIND_SECONDS.labels(*labels).observe((self._clock() - facts.first_seen_at).total_seconds())
+        if phase is not None and phase.ended:
+            reason = next((note.reason for note in notes), "")
+            metrics.CLAIMS_ENDED.labels(*labels, str(phase), reason).inc()
+        for note in notes:
+            # Off the path: whoever waits for the claim reads its status, not its Events.
+            self._spawn(self._writes.announce(claim, note))
+
+
+def _why_empty(pool: AgentPool) -> str:
+    """What the claim waits for, in words that do not change while it waits: each change would be a write."""
+    name, spec = pool.metadata.name, pool.spec
+    if spec.paused:
+        return f"pool {name} is paused and has nothing idle: set spec.paused to false"
+    return f"waiting for an instance of pool {name} to become idle"

@@ -1,0 +1,65 @@
+"""Facts: what runtimes and backends answered, kept by uid for the next observe. Lost in a crash, asked for again."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from controller.core.breaker import Breaker
+from controller.core.claim import ProvisionOutcome, Rejection
+from controller.core.instance import LaunchTrouble, ProbeFact
+from controller.model import AgentClaim, AgentInstance, AgentPool, Resource
+
+
+@dataclass(slots=True)
+class InstanceFacts:
+    """What is known of an instance besides its resource and its remote."""
+
+    first_seen_at: datetime | None = None
+    probe: ProbeFact | None = None
+    trouble: LaunchTrouble | None = None
+    terminate_asked_at: datetime | None = None
+    remote_gone: bool = False
+
+
+@dataclass(slots=True)
+class ClaimFacts:
+    """What is known of a claim besides its resource."""
+
+    first_seen_at: datetime | None = None
+    outcome: ProvisionOutcome | None = None
+    accepted_conversation: str | None = None
+    asked_at: datetime | None = None
+    rejection: Rejection | None = None
+    status_written_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class PoolFacts:
+    """What is known of a pool besides its resource."""
+
+    generation: int = -1
+    template_hash: str = ""
+    breaker: Breaker | None = None
+    status_written_at: datetime | None = None
+    writing: bool = False
+    failures: int = 0
+    """Writes of this pool's passes that failed in a row."""
+
+
+@dataclass(slots=True)
+class Facts:
+    """All facts, by uid; dropped with their object."""
+
+    instances: defaultdict[str, InstanceFacts] = field(default_factory=lambda: defaultdict(InstanceFacts))
+    claims: defaultdict[str, ClaimFacts] = field(default_factory=lambda: defaultdict(ClaimFacts))
+    pools: defaultdict[str, PoolFacts] = field(default_factory=lambda: defaultdict(PoolFacts))
+
+    def drop(self, gone: Resource) -> None:
+        """The object is deleted for good."""
+        uid = gone.metadata.uid
+        if isinstance(gone, AgentInstance):
+            self.instances.pop(uid, None)
+        elif isinstance(gone, AgentClaim):
+            self.claims.pop(uid, None)
+        elif isinstance(gone, AgentPool):
+            self.pools.pop(uid, None)

@@ -1,0 +1,94 @@
+"""Two lanes to the API server: what a person waits for goes first, everything else takes the gaps."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Lanes:
+    """Bounds the requests in flight, and keeps refilling from delaying a bind.
+
+    A background request starts when nothing urgent is under way, or, so that steady traffic cannot starve it, when it
+    has waited ``patience`` seconds; then ``trickle`` at a time.
+    """
+
+    def __init__(self, *, urgent: int = 24, background: int = 6, trickle: int = 2, patience: float = 0.25) -> None:
+        self._urgent_limit, self._background_limit = urgent, background
+        self._trickle, self._patience = trickle, patience
+        self._urgent = 0
+        self._background = 0
+        self._urgent_waiting: deque[asyncio.Future[None]] = deque()
+        self._background_waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def urgent(self) -> AsyncIterator[None]:
+        """A request on the claim path."""
+        if self._urgent >= self._urgent_limit or self._urgent_waiting:
+            await self._wait(self._urgent_waiting)
+        else:
+            self._urgent += 1
+        try:
+            yield
+        finally:
+            self._urgent -= 1
+            self._admit()
+
+    @asynccontextmanager
+    async def background(self) -> AsyncIterator[None]:
+        """Any other request."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (asyncio.get_running_loop().time(), future)
+        self._background_waiting.append(entry)
+        self._admit()
+        try:
+            await future
+        except asyncio.CancelledError:
+            self._give_up(future, entry)
+            raise
+        try:
+            yield
+        finally:
+            self._background -= 1
+            self._admit()
+
+    async def _wait(self, waiting: "deque[asyncio.Future[None]]") -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self._urgent -= 1
+                self._admit()
+            else:
+                waiting.remove(future)
+            raise
+
+    def _give_up(self, future: asyncio.Future[None], entry: tuple[float, asyncio.Future[None]]) -> None:
+        if future.done() and not future.cancelled():
+            self._background -= 1
+            self._admit()
+        else:
+            self._background_waiting.remove(entry)
+
+    def _admit(self) -> None:
+        while self._urgent_waiting and self._urgent < self._urgent_limit:
+            self._urgent += 1
+            self._urgent_waiting.popleft().set_result(None)
+        while self._background_waiting and self._background < self._background_room():
+            self._background += 1
+            self._background_waiting.popleft()[1].set_result(None)
+        if self._background_waiting and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._patience, self._lose_patience)
+
+    def _background_room(self) -> int:
+        if self._urgent == 0 and not self._urgent_waiting:
+            return self._background_limit
+        waited = asyncio.get_running_loop().time() - self._background_waiting[0][0]
+        return self._trickle if waited >= self._patience else 0
+
+    def _lose_patience(self) -> None:
+        self._timer = None
+        self._admit()

@@ -1,0 +1,160 @@
+"""The loop: puts the circle together and keeps it turning."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+from typing import Any, assert_never
+
+from controller import metrics
+from controller.core.backoff import backoff
+from controller.errors import Conflict, Missing, Refused, Transient
+from controller.ports import Backend, Cluster, Runtime
+from controller.reconcile.apply import Apply
+from controller.reconcile.claims import ClaimPass
+from controller.reconcile.credentials import Installation
+from controller.reconcile.facts import Facts
+from controller.reconcile.instances import InstancePass
+from controller.reconcile.keys import Key, PassKind, orphans_key
+from controller.reconcile.lanes import Lanes
+from controller.reconcile.operations import Operations
+from controller.reconcile.orphans import OrphansPass
+from controller.reconcile.pools import PoolPass
+from controller.reconcile.provisioning import Provisioner
+from controller.reconcile.queue import KeyedQueue
+from controller.reconcile.relist import Relist
+from controller.reconcile.remotes import Remotes
+from controller.reconcile.routes import Routes
+from controller.reconcile.view import View
+from controller.reconcile.writes import Writes
+
+log = logging.getLogger(__name__)
+
+REFUSED_SECONDS = 30.0
+"""What the API server refused is tried again this seldom: only a change of permissions or of the spec can help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The world that a controller works on."""
+
+    cluster: Cluster
+    runtime: Runtime
+    backends: Mapping[str, Backend]
+    installation: Installation
+    clock: Callable[[], datetime]
+    random: Random
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How often the slow rounds go; in seconds."""
+
+    relist_seconds: float = 600.0
+    orphan_grace_seconds: float = 60.0
+
+
+class Controller:
+    """One controller: give it ports, feed its view from a watch, and run it."""
+
+    def __init__(self, ports: Ports, tuning: Tuning | None = None) -> None:
+        tuning = tuning or Tuning()
+        self.view = View()
+        self.working = asyncio.Event()
+        """Set once passes run on a complete view."""
+        self._facts = Facts()
+        self._failures: dict[Key, int] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._clock = ports.clock
+        self.queue = KeyedQueue(self._pass)
+        self._routes = Routes(self.view, self._facts, self.queue)
+        self._remotes = {
+            name: Remotes(name, backend, self._routes.remote_changed) for name, backend in ports.backends.items()
+        }
+        for name, remotes in self._remotes.items():
+            remotes.on_list = lambda name=name: self._listed(name)  # type: ignore[misc]
+        self._relist = Relist(ports.cluster, self.view, tuning.relist_seconds)
+        view, facts, clock = self.view, self._facts, ports.clock
+        writes = Writes(ports.cluster, view, Lanes())
+        provisioner = Provisioner(ports.cluster, ports.runtime, ports.installation, view, facts, clock)
+        operations = Operations(ports.runtime, self._remotes, provisioner, view, facts, clock)
+        apply = Apply(writes, operations, provisioner, view, facts, ports.random)
+        self._pools = PoolPass(view, facts, self._remotes, apply, writes, self.queue, clock, self._spawn)
+        self._instances = InstancePass(view, facts, self._remotes, apply, writes, clock)
+        self._claims = ClaimPass(view, facts, apply, writes, clock, self._spawn)
+        self._orphans = OrphansPass(view, self._remotes, operations, clock, tuning.orphan_grace_seconds)
+
+    async def fill(self) -> None:
+        """Learn everything that the API server has; raises what it says."""
+        await self._relist.fill()
+
+    async def run(self) -> None:
+        """Turn the circle until cancelled; call it once the view is filled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self.queue.run(), name="queue")
+            for remotes in self._remotes.values():
+                await remotes.list_once()
+                tasks.create_task(remotes.run(), name=f"remotes {remotes.name}")
+            tasks.create_task(self._relist.run(), name="relist")
+            self.queue.release()
+            self.working.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        if self._tasks is None:
+            raise RuntimeError("the controller is not running")
+        return self._tasks.create_task(self._guard(work))
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            # A mistake of ours must not end the controller for everybody; the next pass decides anew.
+            log.exception("a write failed in a way that was not foreseen")
+
+    def _listed(self, backend: str) -> None:
+        self._routes.backend_listed(backend)
+        self.queue.add(orphans_key(backend))
+
+    async def _pass(self, key: Key) -> float | None:
+        metrics.QUEUE_DEPTH.set(len(self.queue))
+        try:
+            again = await self._run(key)
+        except Conflict as error:
+            log.info("%s %s/%s: met a newer version, running again: %s", *key, error)
+            return self._after(key, "conflict", 0.05)
+        except Transient as error:
+            log.warning("%s %s/%s: failed and is tried again: %s", *key, error)
+            return self._after(key, "transient", error.retry_after)
+        except Missing as error:
+            log.info("%s %s/%s: gone meanwhile: %s", *key, error)
+            return self._after(key, "missing", None)
+        except Refused as error:
+            log.error("%s %s/%s: refused (%s): %s", *key, error.reason, error)
+            return self._after(key, "refused", REFUSED_SECONDS)
+        except Exception:
+            log.exception("%s %s/%s: failed in a way that was not foreseen", *key)
+            return self._after(key, "error", None)
+        metrics.PASSES.labels(key.kind, "done").inc()
+        self._failures.pop(key, None)
+        return again
+
+    def _after(self, key: Key, outcome: str, seconds: float | None) -> float:
+        metrics.PASSES.labels(key.kind, outcome).inc()
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        return max(seconds or 0.0, backoff(failures) if outcome != "conflict" or failures > 3 else 0.0)
+
+    async def _run(self, key: Key) -> float | None:
+        match key.kind:
+            case PassKind.POOL:
+                return await self._pools.run(key)
+            case PassKind.INSTANCE:
+                return await self._instances.run(key)
+            case PassKind.CLAIM:
+                return await self._claims.run(key)
+            case PassKind.ORPHANS:
+                return await self._orphans.run(key)
+            case _:
+                assert_never(key.kind)

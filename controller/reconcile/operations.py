@@ -1,0 +1,124 @@
+"""Operations on remotes: launch, probe, terminate; what backends and runtimes answer becomes a fact."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from controller import metrics
+from controller.core.instance import LaunchTrouble, ProbeFact
+from controller.core.plan import EndOrphan, Launch, Probe, Terminate
+from controller.errors import Missing, Refused, Transient
+from controller.model import AgentInstance
+from controller.ports import LaunchOrder, Runtime
+from controller.reconcile.facts import Facts
+from controller.reconcile.provisioning import Provisioner
+from controller.reconcile.remotes import Remotes
+from controller.reconcile.view import View
+
+log = logging.getLogger(__name__)
+
+ORPHAN_GRACE_SECONDS = 10.0
+"""Between asking a remote that nobody owns to end, and forcing it."""
+
+
+class Operations:
+    """What is done with the remote of an instance."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        remotes: Mapping[str, Remotes],
+        provisioner: Provisioner,
+        view: View,
+        facts: Facts,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._runtime = runtime
+        self._remotes = remotes
+        self._provisioner = provisioner
+        self._view = view
+        self._facts = facts
+        self._clock = clock
+        self._probes = asyncio.Semaphore(64)
+        self._launches = asyncio.Semaphore(16)
+
+    async def launch(self, action: Launch) -> None:
+        """Have the backend start the remote; trouble is kept for the next observe."""
+        instance = self._view.instance_by_uid.get(action.instance.uid)
+        if instance is None:
+            return
+        facts, remotes = self._facts.instances[action.instance.uid], self._remotes_of(instance)
+        try:
+            if remotes is None:
+                name = instance.spec.backend.name
+                raise Refused("UnknownBackend", f"this operator has no backend {name}: enable it with --backend {name}")
+            async with self._launches:
+                env = await self._provisioner.environment(instance)
+                remotes.learn(await remotes.backend.launch(_order(instance, env)))
+            facts.trouble = None
+        except (Refused, Transient, Missing) as error:
+            final = isinstance(error, Refused)
+            reason = error.reason if isinstance(error, Refused) else "LaunchFailed"
+            if isinstance(error, Missing):
+                reason = "SecretNotFound"
+            tries = facts.trouble.tries + 1 if facts.trouble is not None else 1
+            facts.trouble = LaunchTrouble(self._clock(), tries, reason, str(error), final)
+
+    async def probe(self, action: Probe) -> None:
+        """Ask the runtime whether it is ready."""
+        instance = self._view.instance_by_uid.get(action.instance.uid)
+        if instance is None:
+            return
+        facts = self._facts.instances[action.instance.uid]
+        pool = self._view.pools.get((instance.metadata.namespace, instance.spec.pool))
+        timeout = pool.spec.health.timeout_seconds if pool is not None else 5.0
+        endpoint = self._provisioner.endpoint(instance, action.url)
+        async with self._probes:
+            found = await self._runtime.probe(endpoint, timeout=timeout)
+        failures = 0 if found.ready else (facts.probe.failures + 1 if facts.probe is not None else 1)
+        facts.probe = ProbeFact(self._clock(), found.ready, failures, found.detail)
+        self._view.suspect(action.instance, failures > 0)
+
+    async def terminate(self, action: Terminate) -> None:
+        """Have the backend end the remote, or go on ending it."""
+        instance = self._view.instance_by_uid.get(action.instance.uid)
+        if instance is None:
+            return
+        facts, remotes = self._facts.instances[action.instance.uid], self._remotes_of(instance)
+        if remotes is None:
+            log.warning("%s/%s ran on a backend that this operator does not have", *action.instance.key)
+            facts.terminate_asked_at = self._clock()
+            return
+        options = instance.spec.backend.process
+        grace = options.termination_grace_seconds if options is not None else 10
+        facts.terminate_asked_at = self._clock()
+        facts.remote_gone = await remotes.backend.terminate(action.instance.uid, grace=float(grace))
+        if facts.remote_gone:
+            remotes.forget(action.instance.uid)
+
+    async def end_orphan(self, action: EndOrphan) -> bool:
+        """End a remote that nobody owns; True once nothing is left of it."""
+        remotes = self._remotes[action.backend]
+        gone = await remotes.backend.terminate(action.uid, grace=ORPHAN_GRACE_SECONDS)
+        if gone:
+            remotes.forget(action.uid)
+            metrics.ORPHANS_ENDED.labels(action.backend).inc()
+            log.warning("ended %s on backend %s: no AgentInstance owns it", action.uid, action.backend)
+        return gone
+
+    def _remotes_of(self, instance: AgentInstance) -> Remotes | None:
+        return self._remotes.get(instance.spec.backend.name)
+
+
+def _order(instance: AgentInstance, env: Mapping[str, str]) -> LaunchOrder:
+    meta, spec = instance.metadata, instance.spec
+    return LaunchOrder(
+        uid=meta.uid,
+        name=meta.name,
+        namespace=meta.namespace,
+        pool=spec.pool,
+        backend=spec.backend,
+        template=spec.template,
+        env=env,
+    )

@@ -1,0 +1,136 @@
+"""Provisioning: what an instance is told at launch and at claim, and what it answered."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from controller.core.claim import ProvisionOutcome
+from controller.core.plan import AskAcceptance, Provision
+from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient
+from controller.model import DEFAULT_INSTRUCTIONS, AgentClaim, AgentInstance
+from controller.ports import Cluster, Endpoint, ProvisionOrder, Runtime
+from controller.reconcile.credentials import Installation
+from controller.reconcile.facts import Facts
+from controller.reconcile.view import View
+
+
+class Provisioner:
+    """Reads what Secrets and ConfigMaps hold at the last moment, and hands it to the instance and nobody else."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        runtime: Runtime,
+        installation: Installation,
+        view: View,
+        facts: Facts,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._cluster = cluster
+        self._runtime = runtime
+        self._installation = installation
+        self._view = view
+        self._facts = facts
+        self._clock = clock
+
+    async def environment(self, instance: AgentInstance) -> dict[str, str]:
+        """The environment of an instance; ``Missing`` names the Secret or key that is not there."""
+        namespace, env = instance.metadata.namespace, {}
+        for variable in instance.spec.template.env:
+            source = variable.value_from
+            if source is None:
+                env[variable.name] = variable.value or ""
+            else:
+                reference = source.secret_key_ref
+                env[variable.name] = await self._secret(namespace, reference.name, reference.key)
+        env["INSTANCE_ID"] = instance.metadata.uid
+        env["OPENCLAW_GATEWAY_TOKEN"] = self._installation.token(instance.metadata.uid)
+        return env
+
+    async def provision(self, action: Provision) -> None:
+        """Give the instance its conversation; the answer becomes the claim's outcome."""
+        claim, instance = self._view.claims.get(action.claim.key), self._view.instance_by_uid.get(action.instance.uid)
+        if claim is None or instance is None or claim.metadata.uid != action.claim.uid:
+            return
+        facts, began = self._facts.claims[action.claim.uid], self._clock()
+        last = facts.outcome
+        if last is not None and (last.instance_uid != action.instance.uid or last.kind == "unprepared"):
+            last = None
+        first, tries = (last.first_try_at, last.tries + 1) if last is not None else (began, 1)
+
+        def outcome(kind: str, reason: str = "", message: str = "") -> ProvisionOutcome:
+            return ProvisionOutcome(action.instance.uid, kind, first, self._clock(), tries, reason, message)
+
+        try:
+            instructions = await self._instructions(claim)
+        except AgentpoolError as error:
+            facts.outcome = outcome("unprepared", "InstructionsNotFound", str(error))
+            return
+        pool = self._view.pools.get((action.claim.namespace, claim.spec.pool))
+        patience = pool.spec.claims.provision_timeout_seconds if pool is not None else 30
+        left = max(1.0, patience - (began - first).total_seconds())
+        order = ProvisionOrder(claim.metadata.uid, claim.spec.agent_name, instructions, claim.spec.join_url)
+        try:
+            answer = await self._runtime.provision(self.endpoint(instance, action.url), order, timeout=left)
+        except Conflict as error:
+            facts.outcome = outcome("conflict", "InstanceTaken", str(error))
+        except Refused as error:
+            facts.outcome = outcome("refused", error.reason, str(error))
+        except (Transient, Missing) as error:
+            facts.outcome = outcome("transient", "", str(error))
+        else:
+            facts.outcome = ProvisionOutcome(
+                action.instance.uid,
+                "done",
+                first,
+                self._clock(),
+                tries,
+                conversation_id=answer.conversation_id,
+                invite_url=answer.invite_url,
+                joined=answer.joined,
+                pending=answer.pending,
+            )
+
+    async def ask_acceptance(self, action: AskAcceptance) -> None:
+        """Ask whether the agent is in the conversation by now."""
+        instance = self._view.instance_by_uid.get(action.instance.uid)
+        facts = self._facts.claims[action.claim.uid]
+        facts.asked_at = self._clock()
+        if instance is None:
+            return
+        try:
+            endpoint = self.endpoint(instance, action.url)
+            facts.accepted_conversation = await self._runtime.conversation(endpoint, timeout=5.0)
+        except AgentpoolError:
+            # The health check of the instance says what is wrong with it; here it is only asked again later.
+            facts.accepted_conversation = None
+
+    async def _instructions(self, claim: AgentClaim) -> str:
+        source, namespace = claim.spec.instructions_from, claim.metadata.namespace
+        if source is None:
+            return claim.spec.instructions or DEFAULT_INSTRUCTIONS
+        if source.secret_key_ref is not None:
+            return await self._secret(namespace, source.secret_key_ref.name, source.secret_key_ref.key)
+        reference = source.config_map_key_ref
+        if reference is None:
+            return DEFAULT_INSTRUCTIONS
+        try:
+            content = await self._cluster.read_config_map(namespace, reference.name)
+        except Missing:
+            raise Missing(f"ConfigMap {reference.name} does not exist in namespace {namespace}: create it") from None
+        if reference.key not in content:
+            raise Missing(f"ConfigMap {reference.name} has no key {reference.key}: add it")
+        return content[reference.key]
+
+    async def _secret(self, namespace: str, name: str, key: str) -> str:
+        try:
+            content = await self._cluster.read_secret(namespace, name)
+        except Missing:
+            raise Missing(f"Secret {name} does not exist in namespace {namespace}: create it") from None
+        if key not in content:
+            raise Missing(f"Secret {name} has no key {key}: add it")
+        return content[key]
+
+    def endpoint(self, instance: AgentInstance, url: str) -> Endpoint:
+        """How to talk to the program inside an instance."""
+        token = self._installation.token(instance.metadata.uid)
+        return Endpoint(url=url, protocol=instance.spec.template.protocol, token=token)

@@ -1,0 +1,62 @@
+"""The relist: the slow comparison of the view with the API server. Every repair means that a watch lost something."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from controller import metrics
+from controller.errors import AgentpoolError
+from controller.model import KINDS, Resource
+from controller.ports import Cluster
+from controller.reconcile.view import View
+
+log = logging.getLogger(__name__)
+
+LAG_SECONDS = 10.0
+"""A watch may be this late: only what is still missing then was lost."""
+
+
+class Relist:
+    """Fills the view at the start, and checks it now and then."""
+
+    def __init__(self, cluster: Cluster, view: View, every_seconds: float) -> None:
+        self._cluster = cluster
+        self._view = view
+        self._every_seconds = every_seconds
+
+    async def fill(self) -> None:
+        """Learn everything there is; raises what the API server says."""
+        for kind in KINDS:
+            for thing in await self._cluster.list(kind):
+                self._view.learn(thing)
+
+    async def run(self) -> None:
+        """Compare for ever."""
+        while True:
+            await asyncio.sleep(self._every_seconds)
+            try:
+                await self.compare()
+            except AgentpoolError as error:
+                log.warning("the view could not be compared with the API server: %s", error)
+
+    async def compare(self) -> int:
+        """Repair what the watches missed; answers how many objects that were."""
+        before = {thing.metadata.uid: thing for thing in self._view.everything()}
+        listed: list[Resource] = []
+        for kind in KINDS:
+            listed.extend(await self._cluster.list(kind))
+        await asyncio.sleep(LAG_SECONDS)
+        return self._learn_missed(listed) + self._forget_missed(listed, before)
+
+    def _learn_missed(self, listed: Sequence[Resource]) -> int:
+        return sum(self._count(thing) for thing in listed if self._view.learn(thing))
+
+    def _forget_missed(self, listed: Sequence[Resource], before: dict[str, Resource]) -> int:
+        # Only what was known before the list began can be missing from it; what came since is newer than the list.
+        uids = {thing.metadata.uid for thing in listed}
+        return sum(self._count(thing) for uid, thing in before.items() if uid not in uids and self._view.forget(thing))
+
+    def _count(self, thing: Resource) -> int:
+        metrics.VIEW_REPAIRS.labels(thing.kind_name).inc()
+        log.warning("the view was wrong about %s %s/%s and was repaired", thing.kind_name, *thing.key)
+        return 1

@@ -1,0 +1,108 @@
+"""What the backends say exists: one picture per backend, kept by its hints, its answers and a periodic list."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from controller import metrics
+from controller.core.pool import BackendHealth
+from controller.errors import AgentpoolError, Refused
+from controller.ports import Backend, Remote
+
+log = logging.getLogger(__name__)
+
+LIST_SECONDS = 30.0
+"""How often a backend is asked for all it has."""
+RETRY_SECONDS = 5.0
+"""How soon it is asked again after a failure."""
+
+
+class Remotes:
+    """The picture of one backend. After a failed read the last one stands: unknown is never taken for gone."""
+
+    def __init__(self, name: str, backend: Backend, changed: Callable[[str], None]) -> None:
+        self.name = name
+        self.backend = backend
+        self.health = BackendHealth()
+        self.listed = False
+        """Whether the picture is complete: only then does a missing remote not exist."""
+        self._changed = changed
+        self._remotes: dict[str, Remote] = {}
+        self._learned: dict[str, int] = {}
+        self._sequence = 0
+        self.on_list: Callable[[], None] = lambda: None
+        """Called after every list, and when the backend's health changes."""
+
+    def get(self, uid: str) -> Remote | None:
+        """The remote of an instance, as last heard of."""
+        return self._remotes.get(uid)
+
+    def uids(self) -> tuple[str, ...]:
+        """All that exist."""
+        return tuple(self._remotes)
+
+    def learn(self, remote: Remote) -> None:
+        """Take in an answer or a hint."""
+        self._sequence += 1
+        self._learned[remote.uid] = self._sequence
+        if self._remotes.get(remote.uid) != remote:
+            self._remotes[remote.uid] = remote
+            self._changed(remote.uid)
+
+    def forget(self, uid: str) -> None:
+        """Nothing of it is left."""
+        self._sequence += 1
+        self._learned[uid] = self._sequence
+        self._remotes.pop(uid, None)
+
+    async def run(self) -> None:
+        """Follow the backend until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._list_for_ever())
+            tasks.create_task(self._follow_for_ever())
+
+    async def list_once(self) -> None:
+        """Ask for everything, and compare."""
+        before = self._sequence
+        try:
+            found = {remote.uid: remote for remote in await self.backend.list()}
+        except AgentpoolError as error:
+            reason = error.reason if isinstance(error, Refused) else "BackendUnavailable"
+            self._set_health(BackendHealth(False, reason, f"backend {self.name} cannot be read: {error}"))
+            return
+        # What was learned while the list was under way is newer than the list.
+        newer = {uid for uid, sequence in self._learned.items() if sequence > before}
+        first, self.listed = not self.listed, True
+        changed = [uid for uid, remote in found.items() if uid not in newer and self._remotes.get(uid) != remote]
+        gone = [uid for uid in self._remotes if uid not in found and uid not in newer]
+        self._remotes.update({uid: found[uid] for uid in changed})
+        for uid in gone:
+            del self._remotes[uid]
+        self._learned = {uid: sequence for uid, sequence in self._learned.items() if uid in newer}
+        self._set_health(BackendHealth())
+        for uid in {*changed, *gone, *(self._remotes if first else ())}:
+            self._changed(uid)
+        self.on_list()
+
+    async def _list_for_ever(self) -> None:
+        while True:
+            await self.list_once()
+            await asyncio.sleep(LIST_SECONDS if self.health.available else RETRY_SECONDS)
+
+    async def _follow_for_ever(self) -> None:
+        while True:
+            try:
+                async for remote in self.backend.changes():
+                    self.learn(remote)
+            except AgentpoolError as error:
+                log.warning("backend %s stopped telling of changes, following it again: %s", self.name, error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _set_health(self, health: BackendHealth) -> None:
+        changed, self.health = health != self.health, health
+        metrics.BACKEND_AVAILABLE.labels(self.name).set(1 if health.available else 0)
+        if changed:
+            log.log(
+                logging.INFO if health.available else logging.WARNING, health.message or f"{self.name} is available"
+            )
+            self.on_list()

@@ -1,0 +1,84 @@
+"""Routes: which keys a change concerns. An event teaches the view and names keys; it carries no decision."""
+
+from collections.abc import Iterator
+
+from controller import metrics
+from controller.model import AgentClaim, AgentInstance, AgentPool, Resource
+from controller.reconcile.facts import Facts
+from controller.reconcile.keys import Key, claim_key, instance_key, pool_key
+from controller.reconcile.queue import KeyedQueue
+from controller.reconcile.view import View
+
+
+class Routes:
+    """Listens to the view and feeds the queue."""
+
+    def __init__(self, view: View, facts: Facts, queue: KeyedQueue) -> None:
+        self._view = view
+        self._facts = facts
+        self._queue = queue
+        view.subscribe(self.changed)
+
+    def changed(self, before: Resource | None, after: Resource | None) -> None:
+        """An object appeared, changed or vanished."""
+        thing = after if after is not None else before
+        if after is None and before is not None:
+            self._facts.drop(before)
+        match thing:
+            case AgentPool():
+                keys = self._of_pool(thing, before, after)
+            case AgentInstance():
+                keys = self._of_instance(thing, before)
+            case AgentClaim():
+                keys = self._of_claim(thing, before, after)
+            case _:
+                return
+        for key in keys:
+            self._queue.add(key)
+
+    def remote_changed(self, uid: str) -> None:
+        """A backend told something new about the remote of an instance."""
+        instance = self._view.instance_by_uid.get(uid)
+        if instance is not None:
+            # Whoever waits for it to end looks at once instead of when the next look is due.
+            self._facts.instances[uid].terminate_asked_at = None
+            self._queue.add(instance_key(*instance.key))
+
+    def backend_listed(self, backend: str) -> None:
+        """A backend was read, or could not be: its pools say so."""
+        for pool in self._view.pools.values():
+            if pool.spec.backend.name == backend:
+                self._queue.add(pool_key(*pool.key))
+
+    def _of_pool(self, pool: AgentPool, before: Resource | None, after: Resource | None) -> Iterator[Key]:
+        if before is not None and after is not None and _same_spec(before, after):
+            return  # our own status: what it was made from named the key already
+        yield pool_key(*pool.key)
+        if after is None:
+            metrics.forget_pool(*pool.key)
+        for member in self._view.members(pool.key):
+            if not member.pending_create:
+                yield instance_key(*member.ref.key)
+        for claim in self._view.waiting(pool.key):
+            yield claim_key(*claim.ref.key)
+
+    def _of_instance(self, instance: AgentInstance, before: Resource | None) -> Iterator[Key]:
+        reference = instance.spec.claim_ref
+        if reference is not None:
+            yield claim_key(instance.metadata.namespace, reference.name)
+        yield instance_key(*instance.key)
+        yield pool_key(instance.metadata.namespace, instance.spec.pool)
+
+    def _of_claim(self, claim: AgentClaim, before: Resource | None, after: Resource | None) -> Iterator[Key]:
+        if after is not None:
+            yield claim_key(*claim.key)
+        holder = self._view.holder(claim.metadata.uid)
+        if holder is not None:
+            yield instance_key(*holder.key)
+        elif after is None or not isinstance(before, AgentClaim) or before.status.phase != claim.status.phase:
+            yield pool_key(claim.metadata.namespace, claim.spec.pool)
+
+
+def _same_spec(before: Resource, after: Resource) -> bool:
+    old, new = before.metadata, after.metadata
+    return (old.uid, old.generation, old.deleting) == (new.uid, new.generation, new.deleting)

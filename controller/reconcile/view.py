@@ -1,0 +1,271 @@
+"""The view: the controller's picture of the three kinds, which reads its own writes.
+
+Every answer of the API server to a write is learned at once, and what is older than known is ignored, so that no pass
+decides on a picture older than its own last action. Writes under way are reserved here and count as if done.
+"""
+
+import itertools
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from controller.core.plan import Ref
+from controller.core.pool import Member, MemberState, Waiting
+from controller.model import AgentClaim, AgentInstance, AgentPool, InstancePhase, Resource
+
+ObjectKey = tuple[str, str]
+Listener = Callable[[Resource | None, Resource | None], None]
+"""Called with the object before and after every change; ``None`` stands for absent."""
+
+TOMBSTONES = 20_000
+"""How many uids of deleted objects are remembered, so that a late event does not bring one back."""
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class View:
+    """What is known of pools, instances and claims, indexed the way the passes ask."""
+
+    def __init__(self) -> None:
+        self.pools: dict[ObjectKey, AgentPool] = {}
+        self.instances: dict[ObjectKey, AgentInstance] = {}
+        self.claims: dict[ObjectKey, AgentClaim] = {}
+        self.instance_by_uid: dict[str, AgentInstance] = {}
+        self.positions: dict[str, int] = {}
+        """Place in its pool's queue by uid of the claim; kept by the pool passes."""
+        self._members: defaultdict[ObjectKey, dict[str, Member]] = defaultdict(dict)
+        self._waiting: defaultdict[ObjectKey, dict[str, Waiting]] = defaultdict(dict)
+        self._holders: defaultdict[str, dict[str, AgentInstance]] = defaultdict(dict)
+        self._claim_by_uid: dict[str, AgentClaim] = {}
+        self._order: dict[str, int] = {}
+        self._count = itertools.count()
+        self._tombstones: OrderedDict[str, None] = OrderedDict()
+        self._reserved: dict[str, str] = {}
+        self._reserved_claims: set[str] = set()
+        self._deleting: set[str] = set()
+        self._suspects: set[str] = set()
+        self._rejected: set[str] = set()
+        self._listeners: list[Listener] = []
+
+    def subscribe(self, listener: Listener) -> None:
+        """Have it called at every change from now on."""
+        self._listeners.append(listener)
+
+    def learn(self, thing: Resource) -> bool:
+        """Take in an object from the watch, a list or the answer to a write. False: nothing new."""
+        store = self._store(thing)
+        before, meta = store.get(thing.key), thing.metadata
+        if meta.uid in self._tombstones:
+            return False
+        if before is not None and before.metadata.uid == meta.uid and before.metadata.version >= meta.version:
+            return False
+        if before is not None and before.metadata.uid != meta.uid:
+            if before.metadata.version > meta.version:
+                return False
+            self.forget(before)
+        store[thing.key] = thing
+        self._index(thing)
+        self._tell(before, thing)
+        return True
+
+    def forget(self, thing: Resource) -> bool:
+        """The object is deleted for good. False: that was known."""
+        self._tombstones[thing.metadata.uid] = None
+        while len(self._tombstones) > TOMBSTONES:
+            self._tombstones.popitem(last=False)
+        store = self._store(thing)
+        known = store.get(thing.key)
+        if known is None or known.metadata.uid != thing.metadata.uid:
+            return False
+        del store[thing.key]
+        self._unindex(known)
+        self._tell(known, None)
+        return True
+
+    def known(self, thing: Resource) -> Resource | None:
+        """What is known under the name of that object."""
+        return self._store(thing).get(thing.key)
+
+    def everything(self) -> Iterator[Resource]:
+        """All objects of all kinds."""
+        return itertools.chain(self.pools.values(), self.instances.values(), self.claims.values())
+
+    # What the passes ask.
+
+    def members(self, pool: ObjectKey) -> tuple[Member, ...]:
+        """The instances of a pool, writes in flight included."""
+        return tuple(self._members[pool].values()) if pool in self._members else ()
+
+    def waiting(self, pool: ObjectKey) -> tuple[Waiting, ...]:
+        """The claims on a pool that have no instance, in no order."""
+        return tuple(self._waiting[pool].values()) if pool in self._waiting else ()
+
+    def claim_by_uid(self, uid: str) -> AgentClaim | None:
+        """The claim with that uid, if it exists."""
+        return self._claim_by_uid.get(uid)
+
+    def holder(self, claim_uid: str) -> AgentInstance | None:
+        """The instance that belongs to a claim; one that is being deleted only if there is no other."""
+        held = self._holders.get(claim_uid)
+        if not held:
+            return None
+        return min(held.values(), key=lambda instance: (self.is_going(instance), instance.metadata.name))
+
+    def is_going(self, instance: AgentInstance) -> bool:
+        """Whether it is deleted, or about to be by a request under way."""
+        return instance.metadata.deleting or instance.metadata.uid in self._deleting
+
+    # Reservations: writes under way.
+
+    def reserve(self, instance: Ref, claim: Ref) -> None:
+        """A binding is being written."""
+        self._reserved[instance.uid] = claim.uid
+        self._reserved_claims.add(claim.uid)
+        self._refresh(instance.uid, claim.uid)
+
+    def release(self, instance: Ref, claim: Ref) -> None:
+        """The binding is written, or was not."""
+        self._reserved.pop(instance.uid, None)
+        self._reserved_claims.discard(claim.uid)
+        self._refresh(instance.uid, claim.uid)
+
+    def begin_create(self, pool: ObjectKey, name: str, template_hash: str) -> None:
+        """An instance is being created: it counts from now on."""
+        ref = Ref(pool[0], name, "")
+        self._members[pool][f"creating/{name}"] = Member(
+            ref, 0, MemberState.STARTING, template_hash, pending_create=True
+        )
+
+    def end_create(self, pool: ObjectKey, name: str) -> None:
+        """The instance is created, or was not."""
+        self._members[pool].pop(f"creating/{name}", None)
+
+    def begin_delete(self, instance: Ref) -> bool:
+        """An instance is being deleted. False: it was already."""
+        if instance.uid in self._deleting:
+            return False
+        self._deleting.add(instance.uid)
+        self._refresh(instance.uid)
+        return True
+
+    def end_delete(self, instance: Ref) -> None:
+        """The deletion is written, or was not."""
+        self._deleting.discard(instance.uid)
+        self._refresh(instance.uid)
+
+    def suspect(self, instance: Ref, suspected: bool) -> None:
+        """Its last health check failed: it is not handed out until one succeeds."""
+        if suspected != (instance.uid in self._suspects):
+            (self._suspects.add if suspected else self._suspects.discard)(instance.uid)
+            self._refresh(instance.uid)
+
+    def reject(self, claim: Ref) -> None:
+        """The pool has answered that there is nothing for the claim: it waits no more."""
+        self._rejected.add(claim.uid)
+        self._refresh("", claim.uid)
+
+    # Indexes.
+
+    def _store(self, thing: Resource) -> "dict[ObjectKey, Resource]":
+        stores: dict[type[Resource], dict[ObjectKey, Resource]] = {
+            AgentPool: self.pools,  # type: ignore[dict-item]
+            AgentInstance: self.instances,  # type: ignore[dict-item]
+            AgentClaim: self.claims,  # type: ignore[dict-item]
+        }
+        return stores[type(thing)]
+
+    def _index(self, thing: Resource) -> None:
+        if isinstance(thing, AgentInstance):
+            self.instance_by_uid[thing.metadata.uid] = thing
+            self._file_member(thing)
+            if thing.spec.claim_ref is not None:
+                uid = thing.spec.claim_ref.uid
+                self._holders[uid][thing.metadata.uid] = thing
+                self._file_waiting(self._claim_by_uid.get(uid))
+        elif isinstance(thing, AgentClaim):
+            self._claim_by_uid[thing.metadata.uid] = thing
+            self._order.setdefault(thing.metadata.uid, next(self._count))
+            self._file_waiting(thing)
+
+    def _unindex(self, thing: Resource) -> None:
+        uid = thing.metadata.uid
+        if isinstance(thing, AgentInstance):
+            self.instance_by_uid.pop(uid, None)
+            self._members[thing.metadata.namespace, thing.spec.pool].pop(uid, None)
+            self._deleting.discard(uid)
+            self._suspects.discard(uid)
+            if thing.spec.claim_ref is not None:
+                holders = self._holders[thing.spec.claim_ref.uid]
+                holders.pop(uid, None)
+                if not holders:
+                    del self._holders[thing.spec.claim_ref.uid]
+                self._file_waiting(self._claim_by_uid.get(thing.spec.claim_ref.uid))
+        elif isinstance(thing, AgentClaim):
+            self._claim_by_uid.pop(uid, None)
+            self._order.pop(uid, None)
+            self._rejected.discard(uid)
+            self.positions.pop(uid, None)
+            self._waiting[thing.metadata.namespace, thing.spec.pool].pop(uid, None)
+
+    def _refresh(self, instance_uid: str, claim_uid: str = "") -> None:
+        instance = self.instance_by_uid.get(instance_uid)
+        if instance is not None:
+            self._file_member(instance)
+            if instance.spec.claim_ref is not None:
+                self._file_waiting(self._claim_by_uid.get(instance.spec.claim_ref.uid))
+        self._file_waiting(self._claim_by_uid.get(claim_uid))
+
+    def _file_member(self, instance: AgentInstance) -> None:
+        meta, spec, status = instance.metadata, instance.spec, instance.status
+        ready = next((c for c in status.conditions if c.type == "Ready"), None)
+        trouble = ready.message if ready is not None and ready.status != "True" else ""
+        quiet = status.phase is not InstancePhase.CRASHED and ready is not None and ready.reason == "NotReady"
+        self._members[meta.namespace, spec.pool][meta.uid] = Member(
+            ref=Ref(meta.namespace, meta.name, meta.uid),
+            version=meta.version,
+            state=self._state(instance),
+            template_hash=spec.template_hash,
+            ready_at=status.ready_at,
+            created=meta.creation_timestamp,
+            claimed=spec.claim_ref is not None or meta.uid in self._reserved,
+            trouble="" if quiet else trouble,
+        )
+
+    def _state(self, instance: AgentInstance) -> MemberState:
+        if self.is_going(instance):
+            return MemberState.TERMINATING
+        if instance.status.phase is InstancePhase.CRASHED:
+            return MemberState.CRASHED
+        if instance.spec.claim_ref is not None or instance.metadata.uid in self._reserved:
+            return MemberState.CLAIMED
+        if instance.status.phase is InstancePhase.IDLE:
+            return MemberState.SUSPECT if instance.metadata.uid in self._suspects else MemberState.IDLE
+        return MemberState.STARTING
+
+    def _file_waiting(self, claim: AgentClaim | None) -> None:
+        if claim is None:
+            return
+        uid, pool = claim.metadata.uid, (claim.metadata.namespace, claim.spec.pool)
+        if not self._is_waiting(claim):
+            self._waiting[pool].pop(uid, None)
+            self.positions.pop(uid, None)
+        elif uid not in self._waiting[pool]:
+            self._waiting[pool][uid] = Waiting(
+                ref=Ref(claim.metadata.namespace, claim.metadata.name, uid),
+                priority=claim.spec.priority,
+                created=claim.metadata.creation_timestamp or _BEGINNING,
+                order=self._order[uid],
+                agent_name=claim.spec.agent_name,
+            )
+
+    def _is_waiting(self, claim: AgentClaim) -> bool:
+        phase, uid = claim.status.phase, claim.metadata.uid
+        if claim.metadata.deleting or uid in self._reserved_claims or uid in self._rejected:
+            return False
+        if phase is not None and (phase.ended or phase.provisioned):
+            return False
+        holder = self.holder(uid)
+        return holder is None or self.is_going(holder)
+
+    def _tell(self, before: Resource | None, after: Resource | None) -> None:
+        for listener in self._listeners:
+            listener(before, after)

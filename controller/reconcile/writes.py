@@ -1,0 +1,137 @@
+"""Writes: every change that the controller makes at the API server, each learned by the view at once."""
+
+import logging
+
+from controller.core.plan import Bind, Create, Delete, Note, Ref, Release
+from controller.errors import AgentpoolError, Conflict, Missing, Transient
+from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimStatus, InstanceStatus, PoolStatus
+from controller.ports import Announcement, AnyResource, Cluster
+from controller.reconcile.documents import binding_patch, instance_manifest, release_patch, status_patch
+from controller.reconcile.lanes import Lanes
+from controller.reconcile.view import View
+
+log = logging.getLogger(__name__)
+
+
+class Writes:
+    """Bind, create, delete, release, write a status, publish an Event."""
+
+    def __init__(self, cluster: Cluster, view: View, lanes: Lanes) -> None:
+        self._cluster = cluster
+        self._view = view
+        self._lanes = lanes
+
+    async def write_status(
+        self,
+        thing: AnyResource,
+        before: PoolStatus | InstanceStatus | ClaimStatus,
+        after: PoolStatus | InstanceStatus | ClaimStatus,
+        *,
+        urgent: bool,
+    ) -> bool:
+        """Write a status if it differs; the answer is learned. False: there was nothing to write."""
+        meta = thing.metadata
+        patch = status_patch(meta.uid, before, after)
+        if patch is None:
+            return False
+        async with self._lanes.urgent() if urgent else self._lanes.background():
+            answer = await self._cluster.patch(type(thing), meta.namespace, meta.name, patch, subresource="status")
+        self._view.learn(answer)
+        return True
+
+    async def announce(self, about: AgentPool | AgentInstance | AgentClaim, note: Note) -> None:
+        """Publish an Event. One that cannot be published is logged and lost: conditions say the same."""
+        log.log(
+            logging.WARNING if note.type == "Warning" else logging.INFO,
+            "%s %s/%s: %s: %s",
+            about.kind_name,
+            *about.key,
+            note.reason,
+            note.message,
+        )
+        try:
+            async with self._lanes.background():
+                await self._cluster.announce(Announcement(about, note.type, note.reason, note.message))
+        except AgentpoolError as error:
+            log.warning("an Event about %s/%s could not be published: %s", *about.key, error)
+
+    async def bind(self, action: Bind) -> None:
+        """Write the claim on the instance, if the instance is still what the decision was made on."""
+        instance = action.instance
+        try:
+            async with self._lanes.urgent():
+                answer = await self._cluster.patch(
+                    AgentInstance, instance.namespace, instance.name, binding_patch(action)
+                )
+            self._view.learn(answer)
+        except (Conflict, Transient):
+            # Whether or not it was written: look. If it was, the instance names the claim and all goes on from there.
+            await self._look_again(instance)
+            raise
+        finally:
+            self._view.release(instance, action.claim)
+
+    async def create(self, action: Create, name: str) -> None:
+        """Create an instance under a name that was reserved in the view."""
+        pool = self._view.pools.get(action.pool.key)
+        namespace = action.pool.namespace
+        try:
+            if pool is None or pool.metadata.uid != action.pool.uid:
+                return
+            manifest = instance_manifest(pool, name, action.template_hash)
+            try:
+                async with self._lanes.background():
+                    answer = await self._cluster.create(AgentInstance, namespace, manifest)
+            except Transient:
+                # It may have been created although the answer is lost: only when it is not there may it be forgotten.
+                await self._look_again(Ref(namespace, name, ""))
+                raise
+            self._view.end_create(action.pool.key, name)
+            self._view.learn(answer)
+        finally:
+            self._view.end_create(action.pool.key, name)
+
+    async def delete(self, action: Delete) -> None:
+        """Ask for the deletion of an instance."""
+        instance = action.instance
+        log.info("instance %s/%s is deleted: %s: %s", *instance.key, action.reason, action.message)
+        known = self._view.instance_by_uid.get(instance.uid)
+        try:
+            async with self._lanes.background():
+                answer = await self._cluster.delete(AgentInstance, instance.namespace, instance.name, uid=instance.uid)
+            if answer is not None:
+                self._view.learn(answer)
+            elif known is not None:
+                self._view.forget(known)
+        except (Missing, Conflict):
+            if known is not None:
+                self._view.forget(known)
+        finally:
+            self._view.end_delete(instance)
+
+    async def _look_again(self, instance: Ref) -> None:
+        try:
+            self._view.learn(await self._cluster.read(AgentInstance, instance.namespace, instance.name))
+        except Missing:
+            known = self._view.instances.get(instance.key)
+            if known is not None and known.metadata.uid == instance.uid:
+                self._view.forget(known)
+
+    async def release(self, action: Release) -> None:
+        """Take the finalizer off: the instance is gone for good."""
+        instance = self._view.instance_by_uid.get(action.instance.uid)
+        if instance is None:
+            return
+        patch = release_patch(action.instance.uid, instance.metadata.finalizers)
+        try:
+            async with self._lanes.background():
+                answer = await self._cluster.patch(
+                    AgentInstance, action.instance.namespace, action.instance.name, patch
+                )
+        except Missing:
+            self._view.forget(instance)
+            return
+        if answer.metadata.finalizers:
+            self._view.learn(answer)
+        else:
+            self._view.forget(instance)

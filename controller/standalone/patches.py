@@ -1,0 +1,100 @@
+"""JSON merge patch, JSON patch and strategic merge patch; none of them changes its input."""
+
+from typing import Any
+
+import jsonpatch
+import jsonpointer
+
+from controller.standalone.schema import Object
+from controller.standalone.statuses import ApiError, bad_request
+
+MERGE = "application/merge-patch+json"
+JSON = "application/json-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+
+MERGE_KEYS = {"ownerReferences": "uid", "conditions": "type"}
+PRIMITIVE_SETS = {"finalizers"}
+MOST_OPERATIONS = 10_000
+
+
+def json_merge(value: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(value) if isinstance(value, dict) else {}
+    for name, inner in patch.items():
+        if inner is None:
+            merged.pop(name, None)
+        elif isinstance(inner, dict):
+            merged[name] = json_merge(merged.get(name), inner)
+        else:
+            merged[name] = inner
+    return merged
+
+
+def json_patch(value: Object, operations: Any) -> Object:
+    """RFC 6902; 422 when an operation does not fit the object."""
+    if not isinstance(operations, list):
+        raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp")
+    if len(operations) > MOST_OPERATIONS:
+        message = f"The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {len(operations)}"
+        raise ApiError(413, "RequestEntityTooLarge", message)
+    try:
+        patched = jsonpatch.JsonPatch(operations).apply(value)
+    except jsonpatch.InvalidJsonPatch as error:
+        raise bad_request(f"error decoding patch: {error}") from error
+    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError) as error:
+        message = "the server rejected our request due to an error in our request"
+        raise ApiError(422, "Invalid", message, details={}) from error
+    if not isinstance(patched, dict):
+        raise bad_request("error decoding patch: the result is not an object")
+    return patched
+
+
+def strategic_merge(value: Any, patch: Any) -> Any:
+    """Strategic merge for the core kinds served here: directives, owner references by uid, finalizers as a set."""
+    if not isinstance(patch, dict):
+        return patch
+    directive = patch.get("$patch")
+    if directive == "replace":
+        return {name: inner for name, inner in patch.items() if name != "$patch"}
+    if directive == "delete":
+        return {}
+    merged = dict(value) if isinstance(value, dict) else {}
+    if (kept := patch.get("$retainKeys")) is not None:
+        merged = {name: inner for name, inner in merged.items() if name in kept}
+    for name, inner in patch.items():
+        if name.startswith("$"):
+            _directive(merged, name, inner)
+        elif inner is None:
+            merged.pop(name, None)
+        elif isinstance(inner, dict):
+            merged[name] = strategic_merge(merged.get(name), inner)
+        elif isinstance(inner, list) and name in PRIMITIVE_SETS:
+            merged[name] = list(dict.fromkeys([*(merged.get(name) or []), *inner]))
+        elif isinstance(inner, list) and name in MERGE_KEYS:
+            merged[name] = _merge_items(merged.get(name) or [], inner, MERGE_KEYS[name])
+        else:
+            merged[name] = inner
+    return merged
+
+
+def _directive(merged: Object, name: str, value: Any) -> None:
+    directive, _, field = name.partition("/")
+    if directive == "$deleteFromPrimitiveList" and isinstance(merged.get(field), list):
+        merged[field] = [item for item in merged[field] if item not in value]
+
+
+def _merge_items(present: list[Any], patch: list[Any], key: str) -> list[Any]:
+    if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
+        return [item for item in patch if item.get("$patch") != "replace"]
+    items = {item.get(key): item for item in present if isinstance(item, dict)}
+    for item in patch:
+        if not isinstance(item, dict) or key not in item:
+            raise bad_request(f"map: {item} does not contain declared merge key: {key}")
+        if item.get("$patch") == "delete":
+            items.pop(item[key], None)
+        else:
+            items[item[key]] = strategic_merge(items.get(item[key]), item)
+    return list(items.values())

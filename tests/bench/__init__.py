@@ -1,0 +1,1 @@
+"""``python -m tests.bench``: how fast claims are bound, and what that costs, against a genuine API server."""

@@ -1,0 +1,146 @@
+"""The API servers that the schemas are held to: the standalone one, and a genuine one when a kubeconfig names it."""
+
+import os
+import shutil
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from kubernetes import client, config
+
+from controller.model import API_VERSION, KINDS
+from controller.model.crd import custom_resource_definitions
+
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+KIND_NAMES = {kind.plural: kind.kind_name for kind in KINDS}
+DEADLINE_SECONDS = 60.0
+
+Manifest = Callable[..., dict[str, Any]]
+
+
+def genuine_kubeconfig() -> Path:
+    named = os.environ.get("AGENTPOOL_TEST_KUBECONFIG", "")
+    if not named:
+        pytest.skip("AGENTPOOL_TEST_KUBECONFIG names no genuine API server")
+    return Path(named)
+
+
+@pytest.fixture(scope="session", params=["standalone", "genuine"])
+def kubeconfig(request: pytest.FixtureRequest) -> Path:
+    """Where the API server under test can be reached."""
+    if request.param == "genuine":
+        return genuine_kubeconfig()
+    path: Path = request.getfixturevalue("standalone_kubeconfig")
+    return path
+
+
+@pytest.fixture(scope="session")
+def standalone_kubeconfig() -> Path:
+    pytest.skip("this version has no standalone API server")
+
+
+@contextmanager
+def connected(kubeconfig: Path, path: str = "") -> Iterator[httpx.Client]:
+    """A client of the API server, allowed what the kubeconfig allows, with addresses relative to the path."""
+    configuration = client.Configuration()
+    config.load_kube_config(str(kubeconfig), client_configuration=configuration)  # type: ignore[no-untyped-call]
+    tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    if configuration.cert_file:
+        tls.load_cert_chain(configuration.cert_file, configuration.key_file)
+    token = configuration.get_api_key_with_prefix("BearerToken")
+    headers = {"Authorization": token} if token else {}
+    with httpx.Client(base_url=configuration.host + path, verify=tls, headers=headers, timeout=30) as it:
+        yield it
+
+
+@pytest.fixture(scope="session")
+def connection(kubeconfig: Path) -> Iterator[httpx.Client]:
+    """A client of the API server."""
+    with connected(kubeconfig) as it:
+        yield it
+
+
+def eventually(look: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not look():
+        assert time.monotonic() < deadline, f"{what} did not happen within {DEADLINE_SECONDS:.0f} s"
+        time.sleep(0.1)
+
+
+def install(connection: httpx.Client, definition: dict[str, Any]) -> httpx.Response:
+    """Create the definition or replace the one that is there."""
+    path = f"{DEFINITIONS}/{definition['metadata']['name']}"
+    present = connection.get(path)
+    if present.status_code == 404:
+        return connection.post(DEFINITIONS, json=definition, params={"fieldValidation": "Strict"})
+    present.raise_for_status()
+    metadata = {**definition["metadata"], "resourceVersion": present.json()["metadata"]["resourceVersion"]}
+    return connection.put(path, json={**definition, "metadata": metadata}, params={"fieldValidation": "Strict"})
+
+
+def is_established(connection: httpx.Client, name: str) -> bool:
+    conditions = connection.get(f"{DEFINITIONS}/{name}").json().get("status", {}).get("conditions", [])
+    return any(it["type"] == "Established" and it["status"] == "True" for it in conditions)
+
+
+def is_served(connection: httpx.Client, plural: str) -> bool:
+    # The first lists after a definition was made can answer 429 or 404.
+    return connection.get(f"/apis/{API_VERSION}/{plural}").is_success
+
+
+@pytest.fixture(scope="session")
+def installed(connection: httpx.Client) -> list[httpx.Response]:
+    """What the API server answered to each definition; all of them are served."""
+    answers = []
+    for definition in custom_resource_definitions():
+        answers.append(install(connection, definition))
+        assert answers[-1].is_success, answers[-1].text
+        name = definition["metadata"]["name"]
+        eventually(partial(is_established, connection, name), f"establishing {name}")
+        eventually(partial(is_served, connection, definition["spec"]["names"]["plural"]), f"serving {name}")
+    return answers
+
+
+@pytest.fixture(scope="session")
+def namespace(connection: httpx.Client, installed: list[httpx.Response]) -> Iterator[str]:
+    """A namespace of this run, emptied afterwards."""
+    name = f"schema-{uuid.uuid4().hex[:8]}"
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    connection.post("/api/v1/namespaces", json=manifest).raise_for_status()
+    yield name
+    for plural in KIND_NAMES:
+        connection.delete(f"/apis/{API_VERSION}/namespaces/{name}/{plural}").raise_for_status()
+    connection.delete(f"/api/v1/namespaces/{name}").raise_for_status()
+
+
+@pytest.fixture(scope="session")
+def api(kubeconfig: Path, namespace: str) -> Iterator[httpx.Client]:
+    """A client whose addresses are relative to our group in our namespace: ``agentpools/name``."""
+    with connected(kubeconfig, f"/apis/{API_VERSION}/namespaces/{namespace}/") as it:
+        yield it
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    """Makes an object of a kind, by plural, with a name that no other test uses."""
+
+    def make(plural: str, spec: Any, **top: Any) -> dict[str, Any]:
+        metadata = {"name": f"x-{uuid.uuid4().hex[:12]}"}
+        return {"apiVersion": API_VERSION, "kind": KIND_NAMES[plural], "metadata": metadata, "spec": spec, **top}
+
+    return make
+
+
+@pytest.fixture
+def kubectl_environment(kubeconfig: Path, installed: list[httpx.Response], tmp_path: Path) -> dict[str, str]:
+    """The environment in which kubectl talks to the API server and caches nothing beyond the test."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": str(kubeconfig)}
