@@ -103,7 +103,8 @@ class Provisioner:
         if there.pending:
             return _answer(request, None, None)
         if not untouched:
-            raise AgentError(500, DIRTY)
+            # Like a foreign claim: repeating it never helps, another instance does.
+            raise AgentError(409, DIRTY)
         return await self._do(request)
 
     async def _do(self, request: ProvisionRequest) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
@@ -25,7 +26,6 @@ LONGEST_KEY = 255
 RUNTIME = "loopback"
 _METHODS = {"/pool/health": "GET", "/pool/provision": "POST", "/pool/self-destruct": "POST"}
 _CLOSE_SECONDS = 1.0
-_SETTLE_SECONDS = 2.0
 
 
 class PoolRoutes:
@@ -99,11 +99,19 @@ class PoolRoutes:
         raise AgentError(404, "Nothing is served at this path.")
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server that serves: the port it listens on, and what it may be in the middle of."""
+
+    port: int
+    provisioner: Provisioner
+
+
 @asynccontextmanager
 async def serving(
     settings: Settings, gateway: PortOfGateway, *, end: Callable[[], None], log: Log
-) -> AsyncIterator[int]:
-    """Serve until the block is left; yields the port that is listened on."""
+) -> AsyncIterator[Serving]:
+    """Serve until the block is left."""
     # One connection per request: on loopback it costs nothing, and no request ever meets a connection
     # that a crashed gateway left behind.
     async with aiohttp.ClientSession(
@@ -127,8 +135,7 @@ async def serving(
         try:
             site = web.TCPSite(runner, settings.host, settings.port)
             await site.start()
-            yield runner.addresses[0][1]
-            await provisioner.settle(_SETTLE_SECONDS)
+            yield Serving(port=runner.addresses[0][1], provisioner=provisioner)
         finally:
             await runner.cleanup()
 

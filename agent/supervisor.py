@@ -11,6 +11,8 @@ from agent.log import Log
 from agent.provision_record import UnreadableRecordError
 from agent.settings import Settings
 
+SETTLE_SECONDS = 2.0
+
 
 async def run(settings: Settings, log: Log) -> int:
     """Supervise until the end; the exit status of the process."""
@@ -19,21 +21,12 @@ async def run(settings: Settings, log: Log) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
     port_file = settings.state_dir / "port"
-    port_file.unlink(missing_ok=True)
     gateway = GatewayProcess(settings.gateway_command, log=log)
     supervision = asyncio.create_task(gateway.supervise())
-    started = asyncio.create_task(gateway.started.wait())
-    await asyncio.wait({supervision, started}, return_when=asyncio.FIRST_COMPLETED)
-    # Imported only now: loading aiohttp takes as long here as in the gateway, which is loading it meanwhile.
-    from agent.server import serving  # noqa: PLC0415
-
-    end = asyncio.create_task(ending.wait())
     try:
-        async with serving(settings, gateway, end=ending.set, log=log) as port:
-            write_durably(port_file, f"{port}\n".encode(), mode=0o644)
-            log.info("serving", host=settings.host, port=port, instance=settings.instance_id, network=settings.network)
-            await asyncio.wait({supervision, end}, return_when=asyncio.FIRST_COMPLETED)
-            log.info("ending")
+        port_file.unlink(missing_ok=True)
+        await _first_of(supervision, gateway.started)
+        await _serve(settings, gateway, supervision, ending, log)
     except UnreadableRecordError as error:
         log.error("this instance cannot tell whether it was provisioned: destroy it", reason=error)
         return 1
@@ -41,12 +34,43 @@ async def run(settings: Settings, log: Log) -> int:
         log.error("the instance cannot serve", cause=error, host=settings.host, port=settings.port)
         return 1
     finally:
-        started.cancel()
-        end.cancel()
-        supervision.cancel()
-        outcome, *_ = await asyncio.gather(supervision, started, end, return_exceptions=True)
+        outcome = await _end(supervision)
         port_file.unlink(missing_ok=True)
     if isinstance(outcome, Exception):
         log.error("the gateway could not be started", cause=outcome)
         return 1
     return 1 if outcome is GatewayEnd.GAVE_UP else 0
+
+
+async def _serve(
+    settings: Settings,
+    gateway: GatewayProcess,
+    supervision: asyncio.Task[GatewayEnd],
+    ending: asyncio.Event,
+    log: Log,
+) -> None:
+    # Imported only now: loading aiohttp takes as long here as in the gateway, which is loading it meanwhile.
+    from agent.server import serving  # noqa: PLC0415
+
+    async with serving(settings, gateway, end=ending.set, log=log) as server:
+        write_durably(settings.state_dir / "port", f"{server.port}\n".encode(), mode=0o644)
+        log.info("serving", host=settings.host, port=server.port, instance=settings.instance_id, env=settings.network)
+        await _first_of(supervision, ending)
+        log.info("ending")
+        await server.provisioner.settle(SETTLE_SECONDS)
+        # The gateway first: its end closes the streams that the server would otherwise wait for.
+        await _end(supervision)
+
+
+async def _first_of(supervision: asyncio.Task[GatewayEnd], event: asyncio.Event) -> None:
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({supervision, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+
+
+async def _end(supervision: asyncio.Task[GatewayEnd]) -> GatewayEnd | BaseException:
+    supervision.cancel()
+    (outcome,) = await asyncio.gather(supervision, return_exceptions=True)
+    return outcome

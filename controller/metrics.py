@@ -1,5 +1,7 @@
 """What Prometheus sees. Labels never hold names of claims or agents, and never a secret."""
 
+import functools
+
 from prometheus_client import Counter, Gauge, Histogram
 
 _FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -45,6 +47,18 @@ POOL_CIRCUIT_OPEN = Gauge(
 )
 BACKEND_AVAILABLE = Gauge("agentpool_backend_available", "1 while a backend answers.", ["backend"])
 ORPHANS_ENDED = Counter("agentpool_orphans_ended_total", "Remotes without an owner that were ended.", ["backend"])
+
+
+@functools.cache
+def action_done(action: str) -> Counter:
+    """The counter of actions that worked; looked up once per kind, since labels cost more than counting."""
+    return ACTIONS.labels(action, "done")
+
+
+@functools.cache
+def api_request(verb: str, resource: str, subresource: str, code: str) -> Counter:
+    """The counter of one kind of request."""
+    return API_REQUESTS.labels(verb, resource, subresource, code)
 
 
 def forget_pool(namespace: str, pool: str) -> None:

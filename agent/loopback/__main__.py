@@ -81,7 +81,7 @@ async def _serve(options: Options, log: Log) -> int:
     files = StateFiles(options.state_dir)
     account = Account(files, options.network, faults, now=time.time, randomness=secrets.token_bytes)
     service = Service(account, token=options.token, network=options.network, faults=faults, log=log)
-    runner = web.AppRunner(service.application(), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(service.application(), access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", options.port).start()

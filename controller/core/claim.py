@@ -82,6 +82,9 @@ class ObservedClaim:
     accepted_conversation: str | None = None
     asked_at: datetime | None = None
     rejection: Rejection | None = None
+    being_bound: bool = False
+    """The write that binds it is under way."""
+    first_seen_at: datetime | None = None
     queue_position: int | None = None
     status_written_at: datetime | None = None
 
@@ -221,6 +224,8 @@ def _retire(seen: ObservedClaim, instance: Assigned, reason: str, why: str, now:
 
 def _without_instance(seen: ObservedClaim, now: datetime) -> ClaimPlan:
     claim, pool = seen.claim, seen.pool
+    if seen.being_bound:
+        return Plan()
     if seen.rejection is not None:
         return _end(seen, ClaimPhase.FAILED, seen.rejection.reason, seen.rejection.message, now)
     if _too_late(seen, now):
@@ -231,8 +236,7 @@ def _without_instance(seen: ObservedClaim, now: datetime) -> ClaimPlan:
         message = f"there is no AgentPool {claim.spec.pool} in this namespace: create it, or delete the claim"
         status = _status(seen, ClaimPhase.PENDING, False, "PoolNotFound", message, now)
         return Plan(status=status, look_again_in=left)
-    created = claim.metadata.creation_timestamp or now
-    silence = SILENT_SECONDS - (now - created).total_seconds()
+    silence = SILENT_SECONDS - (now - (seen.first_seen_at or now)).total_seconds()
     if (pool.has_idle or not pool.queues) and silence > 0 and claim.status.phase is None:
         return Plan(look_again_in=soonest(silence, left))
     status = _status(seen, ClaimPhase.PENDING, False, "Queued", pool.why_empty, now)

@@ -225,8 +225,8 @@ def _delete(seen: ObservedInstance, reason: str, message: str) -> InstancePlan:
 def _status(
     seen: ObservedInstance, phase: InstancePhase, ready: bool, reason: str, message: str, now: datetime
 ) -> InstanceStatus:
-    old, meta = seen.instance.status, seen.instance.metadata
-    condition = assert_condition(old.conditions, "Ready", ready, reason, message, now, meta.generation)
+    old = seen.instance.status
+    condition = assert_condition(old.conditions, "Ready", ready, reason, message, now)
     update: dict[str, object] = {"phase": phase, "message": message or None, "conditions": (condition,)}
     if seen.remote is not None:
         update |= {

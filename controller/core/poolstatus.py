@@ -1,11 +1,11 @@
 """The status of a pool: its counts, and the conditions that say why."""
 
-from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from controller.core.breaker import Breaker
 from controller.core.conditions import assert_condition
+from controller.core.members import Census
 from controller.model import POOL_LABEL, AgentPool, BreakerState, Condition, PoolStatus
 
 if TYPE_CHECKING:
@@ -13,33 +13,32 @@ if TYPE_CHECKING:
 
 
 def pool_status(
-    seen: "ObservedPool", pool: AgentPool, breaker: Breaker, queued: int, blocked: str | None, now: datetime
+    seen: "ObservedPool",
+    pool: AgentPool,
+    census: Census,
+    breaker: Breaker,
+    queued: int,
+    blocked: str | None,
+    now: datetime,
 ) -> PoolStatus:
     """The whole status of the pool."""
-    states = Counter(str(member.state) for member in seen.members)
-    idle = states["Idle"] + states["Suspect"]
-    current = sum(
-        1
-        for member in seen.members
-        if member.template_hash == seen.template_hash and str(member.state) in {"Idle", "Suspect", "Starting"}
-    )
-    outdated = idle + states["Starting"] - current
-    trouble = next((m.trouble for m in seen.members if m.trouble and str(m.state) == "Starting"), "")
-    conditions = _conditions(seen, pool, breaker, idle, outdated, blocked, trouble, now)
+    idle, starting = len(census.idle), len(census.starting)
+    current = sum(1 for group in (census.idle, census.starting) for m in group if m.template_hash == seen.template_hash)
+    trouble = next((member.trouble for member in census.starting if member.trouble), "")
     return PoolStatus(
         observed_generation=pool.metadata.generation,
         idle=idle,
-        starting=states["Starting"],
-        claimed=states["Claimed"],
-        crashed=states["Crashed"],
-        terminating=states["Terminating"],
+        starting=starting,
+        claimed=len(census.claimed),
+        crashed=len(census.crashed),
+        terminating=len(census.terminating),
         total=len(seen.members),
         waiting_claims=queued,
         template_hash=seen.template_hash,
         updated=current,
         selector=f"{POOL_LABEL}={seen.key[1]}",
         circuit_breaker=breaker.status(),
-        conditions=conditions,
+        conditions=_conditions(seen, pool, breaker, idle, idle + starting - current, blocked, trouble, now),
     )
 
 

@@ -1,22 +1,20 @@
 """How many to launch and which to let go, so that the pool has its size and is built from the current template."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from controller.core.members import Member, newest_first
 from controller.model.pool import Rollout
-
-if TYPE_CHECKING:
-    from controller.core.pool import Member
 
 
 @dataclass(frozen=True, slots=True)
 class Warm:
-    """The unclaimed instances of a pool, in each group those first that are the first to go."""
+    """The unclaimed instances of a pool."""
 
-    outdated_starting: "tuple[Member, ...]"
-    outdated_idle: "tuple[Member, ...]"
-    current_starting: "tuple[Member, ...]"
-    current_idle: "tuple[Member, ...]"
+    outdated_starting: Sequence[Member]
+    outdated_idle: Sequence[Member]
+    current_starting: Sequence[Member]
+    current_idle: Sequence[Member]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +22,8 @@ class Steps:
     """What to do now."""
 
     launches: int
-    outdated: "tuple[Member, ...]" = ()
-    surplus: "tuple[Member, ...]" = ()
+    outdated: Sequence[Member] = ()
+    surplus: Sequence[Member] = ()
     blocked: str | None = None
 
 
@@ -38,10 +36,11 @@ def roll_out(rollout: Rollout, warm: Warm, wanted: int, min_idle: int, room: int
 
 def _resize(warm: Warm, wanted: int, room: int) -> Steps:
     """Starting ones go first, since nothing is lost with them; then outdated, then idle ones."""
-    order = (*warm.outdated_starting, *warm.current_starting, *warm.outdated_idle, *warm.current_idle)
-    missing = wanted - len(order)
+    groups = (warm.outdated_starting, warm.current_starting, warm.outdated_idle, warm.current_idle)
+    missing = wanted - sum(len(group) for group in groups)
     if missing >= 0:
         return Steps(launches=max(0, min(missing, room)), blocked=_full(missing, room))
+    order = [member for group in groups for member in newest_first(group)]
     return Steps(launches=0, surplus=order[:-missing])
 
 
@@ -50,7 +49,7 @@ def _replace_outdated(rollout: Rollout, warm: Warm, wanted: int, min_idle: int, 
     idle = len(warm.current_idle) + len(warm.outdated_idle)
     # An outdated one that is still starting serves nobody: it goes at once, as if it had never been begun.
     removable = max(0, idle - (min_idle - rollout.max_unavailable))
-    surplus_idle = warm.outdated_idle[: min(removable, len(warm.outdated_idle))]
+    surplus_idle = newest_first(warm.outdated_idle)[:removable]
     outdated = (*warm.outdated_starting, *surplus_idle)
     ceiling = max(wanted, min_idle + rollout.max_surge)
     missing = min(wanted - current, ceiling - current - (len(warm.outdated_idle) - len(surplus_idle)))
@@ -62,7 +61,7 @@ def _replace_outdated(rollout: Rollout, warm: Warm, wanted: int, min_idle: int, 
             "the rollout cannot go on: maxTotal leaves no room for a new instance and maxUnavailable none for a "
             "missing one; raise maxTotal or set rollout.maxUnavailable"
         )
-    surplus = (*warm.current_starting, *warm.current_idle)[: max(0, current - wanted)]
+    surplus = [*newest_first(warm.current_starting), *newest_first(warm.current_idle)][: max(0, current - wanted)]
     return Steps(launches=launches, outdated=outdated, surplus=surplus, blocked=blocked)
 
 

@@ -152,7 +152,7 @@ class KubeCluster:
             what = str(error) or type(error).__name__
             raise Transient(f"the API server at {self._connection.server} does not answer properly: {what}") from None
         finally:
-            metrics.API_REQUESTS.labels(verb, resource, subresource, code).inc()
+            metrics.api_request(verb, resource, subresource, code).inc()
         if not isinstance(answer, dict):
             raise Transient(f"the API server at {self._connection.server} answered something else than an object")
         return answer

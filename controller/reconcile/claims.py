@@ -6,7 +6,6 @@ from datetime import datetime
 from controller import metrics
 from controller.core import claim as core
 from controller.core.plan import Note, Ref
-from controller.core.pool import MemberState
 from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimPhase, ClaimStatus, InstancePhase, WhenEmpty
 from controller.reconcile.apply import Apply
 from controller.reconcile.facts import Facts
@@ -51,7 +50,7 @@ class ClaimPass:
                 return plan.look_again_in
             for action in plan.actions:
                 await self._apply.perform_for_claim(action)
-                metrics.ACTIONS.labels(type(action).__name__, "done").inc()
+                metrics.action_done(type(action).__name__).inc()
         return 1.0
 
     def _observe(self, claim: AgentClaim, now: datetime) -> core.ObservedClaim:
@@ -67,6 +66,8 @@ class ClaimPass:
             accepted_conversation=facts.accepted_conversation,
             asked_at=facts.asked_at,
             rejection=facts.rejection,
+            being_bound=self._view.is_being_bound(uid),
+            first_seen_at=facts.first_seen_at,
             queue_position=self._view.positions.get(uid),
             status_written_at=facts.status_written_at,
         )
@@ -83,7 +84,7 @@ class ClaimPass:
 
     def _pool(self, pool: AgentPool) -> core.PoolView:
         policy = pool.spec.claims
-        has_idle = any(member.state is MemberState.IDLE for member in self._view.members(pool.key))
+        has_idle = any(True for _ in self._view.idle(pool.key))
         return core.PoolView(
             provision_timeout_seconds=policy.provision_timeout_seconds,
             bind_timeout_seconds=policy.bind_timeout_seconds,

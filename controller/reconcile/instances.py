@@ -52,7 +52,7 @@ class InstancePass:
                 return plan.look_again_in
             for action in plan.actions:
                 await self._apply.perform_for_instance(action)
-                metrics.ACTIONS.labels(type(action).__name__, "done").inc()
+                metrics.action_done(type(action).__name__).inc()
         return 1.0
 
     def _observe(self, instance: AgentInstance, now: datetime) -> core.ObservedInstance:

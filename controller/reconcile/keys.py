@@ -8,6 +8,8 @@ class PassKind(StrEnum):
     """The kinds of passes."""
 
     POOL = "pool"
+    BIND = "bind"
+    """The first step of a pool pass by itself: what a person waits for."""
     INSTANCE = "instance"
     CLAIM = "claim"
     ORPHANS = "orphans"
@@ -29,6 +31,11 @@ class Key(NamedTuple):
 def pool_key(namespace: str, name: str) -> Key:
     """The key of an AgentPool."""
     return Key(PassKind.POOL, namespace, name)
+
+
+def bind_key(namespace: str, name: str) -> Key:
+    """The key of the bindings within an AgentPool."""
+    return Key(PassKind.BIND, namespace, name)
 
 
 def instance_key(namespace: str, name: str) -> Key:

@@ -68,6 +68,7 @@ class Controller:
         self._failures: dict[Key, int] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._clock = ports.clock
+        self._passes_done = {kind: metrics.PASSES.labels(kind, "done") for kind in PassKind}
         self.queue = KeyedQueue(self._pass)
         self._routes = Routes(self.view, self._facts, self.queue)
         self._remotes = {
@@ -137,7 +138,7 @@ class Controller:
         except Exception:
             log.exception("%s %s/%s: failed in a way that was not foreseen", *key)
             return self._after(key, "error", None)
-        metrics.PASSES.labels(key.kind, "done").inc()
+        self._passes_done[key.kind].inc()
         self._failures.pop(key, None)
         return again
 
@@ -150,6 +151,8 @@ class Controller:
         match key.kind:
             case PassKind.POOL:
                 return await self._pools.run(key)
+            case PassKind.BIND:
+                return await self._pools.bind(key)
             case PassKind.INSTANCE:
                 return await self._instances.run(key)
             case PassKind.CLAIM:

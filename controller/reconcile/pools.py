@@ -15,7 +15,7 @@ from controller.errors import AgentpoolError, Conflict
 from controller.model import AgentPool, BreakerState, PoolStatus, condition_of, template_hash
 from controller.reconcile.apply import Apply
 from controller.reconcile.facts import Facts, PoolFacts
-from controller.reconcile.keys import Key, claim_key
+from controller.reconcile.keys import Key, claim_key, pool_key
 from controller.reconcile.queue import KeyedQueue
 from controller.reconcile.remotes import Remotes
 from controller.reconcile.view import View
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 STATUS_SECONDS = 1.0
 """A pool's status is written no more often than this."""
+REFILL_SECONDS = 0.02
+"""How long after a binding the rest of the pass follows, so that a burst of claims is one refill."""
 ROUNDS = 5
 """A pass comes to rest after two rounds; more would be a mistake in the decision, so it stops and says so."""
 
@@ -52,6 +54,17 @@ class PoolPass:
         self._clock = clock
         self._spawn = spawn
 
+    async def bind(self, key: Key) -> float | None:
+        """The first step of a pass by itself: a claim gets its instance before anything else is thought of."""
+        pool = self._view.pools.get(key.object)
+        if pool is None or pool.metadata.deleting:
+            return None
+        waiting = self._waiting(pool, self._clock())
+        for action in core.bind(self._view.idle(pool.key), waiting, self._template_hash(pool)):
+            self._spawn(self._perform(pool_key(*key.object), action, self._apply.reserve(action)))
+        self._queue.add_after(pool_key(*key.object), REFILL_SECONDS)
+        return None
+
     async def run(self, key: Key) -> float | None:
         """One pass; answers in how many seconds to look again."""
         for _ in range(ROUNDS):
@@ -75,15 +88,19 @@ class PoolPass:
         log.error("pool %s/%s does not come to rest: please report this", *key.object)
         return 1.0
 
-    def _observe(self, pool: AgentPool, now: datetime) -> core.ObservedPool:
+    def _template_hash(self, pool: AgentPool) -> str:
         facts = self._facts.pools[pool.metadata.uid]
         if facts.generation != pool.metadata.generation:
             facts.generation = pool.metadata.generation
             facts.template_hash = template_hash(pool.spec.backend, pool.spec.template)
+        return facts.template_hash
+
+    def _observe(self, pool: AgentPool, now: datetime) -> core.ObservedPool:
+        facts = self._facts.pools[pool.metadata.uid]
         return core.ObservedPool(
             key=pool.key,
             pool=pool,
-            template_hash=facts.template_hash,
+            template_hash=self._template_hash(pool),
             members=self._view.members(pool.key),
             waiting=self._waiting(pool, now),
             backend=self._backend(pool),
@@ -130,7 +147,7 @@ class PoolPass:
             log.warning("pool %s/%s: %s failed and is decided anew: %s", *key.object, kind, error)
             self._queue.add_after(key, backoff(facts.failures))
         else:
-            metrics.ACTIONS.labels(kind, "done").inc()
+            metrics.action_done(kind).inc()
             facts.failures = 0
 
     def _write_status(self, key: Key, pool: AgentPool, status: PoolStatus | None, now: datetime) -> float | None:

@@ -19,7 +19,7 @@ class KeyedQueue:
 
     def __init__(self, run_pass: Pass) -> None:
         self._run_pass = run_pass
-        self._running: set[Key] = set()
+        self._running: dict[Key, asyncio.Task[None] | None] = {}
         self._dirty: set[Key] = set()
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
@@ -54,11 +54,13 @@ class KeyedQueue:
         if self._tasks is None or not self._released:
             self._held.add(key)
         elif key in self._running:
-            self._dirty.add(key)
+            # What a pass learned from its own writes it decided on itself.
+            if self._running[key] is not asyncio.current_task():
+                self._dirty.add(key)
         else:
             self._due.pop(key, None)
-            self._running.add(key)
-            self._tasks.create_task(self._run(key), name=f"{key.kind} {key.namespace}/{key.name}")
+            self._running[key] = None
+            self._running[key] = self._tasks.create_task(self._run(key))
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Run a pass for the key in so many seconds, unless one is due earlier."""
@@ -76,7 +78,7 @@ class KeyedQueue:
         try:
             again = await self._run_pass(key)
         finally:
-            self._running.discard(key)
+            del self._running[key]
             if key in self._dirty:
                 self._dirty.discard(key)
                 self.add(key)

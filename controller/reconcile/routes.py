@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 
 from controller import metrics
-from controller.model import AgentClaim, AgentInstance, AgentPool, Resource
+from controller.model import AgentClaim, AgentInstance, AgentPool, InstancePhase, Resource
 from controller.reconcile.facts import Facts
-from controller.reconcile.keys import Key, claim_key, instance_key, pool_key
+from controller.reconcile.keys import Key, bind_key, claim_key, instance_key, pool_key
 from controller.reconcile.queue import KeyedQueue
 from controller.reconcile.view import View
+
+COUNT_SECONDS = 0.05
+"""How long counting and refilling wait for more of the same: a burst is then one pass and not hundreds."""
 
 
 class Routes:
@@ -28,7 +31,7 @@ class Routes:
             case AgentPool():
                 keys = self._of_pool(thing, before, after)
             case AgentInstance():
-                keys = self._of_instance(thing, before)
+                keys = self._of_instance(thing, before, after)
             case AgentClaim():
                 keys = self._of_claim(thing, before, after)
             case _:
@@ -62,21 +65,42 @@ class Routes:
         for claim in self._view.waiting(pool.key):
             yield claim_key(*claim.ref.key)
 
-    def _of_instance(self, instance: AgentInstance, before: Resource | None) -> Iterator[Key]:
-        reference = instance.spec.claim_ref
-        if reference is not None:
-            yield claim_key(instance.metadata.namespace, reference.name)
-        yield instance_key(*instance.key)
-        yield pool_key(instance.metadata.namespace, instance.spec.pool)
+    def _of_instance(self, instance: AgentInstance, before: Resource | None, after: Resource | None) -> Iterator[Key]:
+        meta, reference = instance.metadata, instance.spec.claim_ref
+        old = before if isinstance(before, AgentInstance) and after is not None else None
+        if reference is not None and (old is None or _for_claim(old) != _for_claim(instance)):
+            yield claim_key(meta.namespace, reference.name)
+        if after is not None:
+            yield instance_key(*instance.key)
+        if old is None or _for_pool(old) != _for_pool(instance):
+            pool = (meta.namespace, instance.spec.pool)
+            if instance.status.phase is InstancePhase.IDLE and reference is None and self._view.waiting(pool):
+                yield bind_key(*pool)
+            self._queue.add_after(pool_key(*pool), COUNT_SECONDS)
 
     def _of_claim(self, claim: AgentClaim, before: Resource | None, after: Resource | None) -> Iterator[Key]:
+        pool = (claim.metadata.namespace, claim.spec.pool)
+        if before is None:
+            yield bind_key(*pool)
         if after is not None:
             yield claim_key(*claim.key)
         holder = self._view.holder(claim.metadata.uid)
         if holder is not None:
             yield instance_key(*holder.key)
         elif after is None or not isinstance(before, AgentClaim) or before.status.phase != claim.status.phase:
-            yield pool_key(claim.metadata.namespace, claim.spec.pool)
+            self._queue.add_after(pool_key(*pool), COUNT_SECONDS)
+
+
+def _for_claim(instance: AgentInstance) -> tuple[object, ...]:
+    """What a claim sees of its instance."""
+    crashed = instance.status.phase is InstancePhase.CRASHED
+    return instance.spec.claim_ref, instance.metadata.deleting, crashed, instance.status.url
+
+
+def _for_pool(instance: AgentInstance) -> tuple[object, ...]:
+    """What a pool sees of its instance."""
+    status = instance.status
+    return instance.spec.claim_ref, instance.metadata.deleting, status.phase, status.ready_at, status.message
 
 
 def _same_spec(before: Resource, after: Resource) -> bool:

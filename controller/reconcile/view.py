@@ -6,11 +6,12 @@ decides on a picture older than its own last action. Writes under way are reserv
 
 import itertools
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
+from controller.core.members import Member, MemberState
 from controller.core.plan import Ref
-from controller.core.pool import Member, MemberState, Waiting
+from controller.core.pool import Waiting
 from controller.model import AgentClaim, AgentInstance, AgentPool, InstancePhase, Resource
 
 ObjectKey = tuple[str, str]
@@ -33,6 +34,7 @@ class View:
         self.positions: dict[str, int] = {}
         """Place in its pool's queue by uid of the claim; kept by the pool passes."""
         self._members: defaultdict[ObjectKey, dict[str, Member]] = defaultdict(dict)
+        self._idle: defaultdict[ObjectKey, dict[str, Member]] = defaultdict(dict)
         self._waiting: defaultdict[ObjectKey, dict[str, Waiting]] = defaultdict(dict)
         self._holders: defaultdict[str, dict[str, AgentInstance]] = defaultdict(dict)
         self._claim_by_uid: dict[str, AgentClaim] = {}
@@ -95,6 +97,10 @@ class View:
         """The instances of a pool, writes in flight included."""
         return tuple(self._members[pool].values()) if pool in self._members else ()
 
+    def idle(self, pool: ObjectKey) -> Iterable[Member]:
+        """Those of them that are healthy and belong to nobody."""
+        return (self._idle.get(pool) or {}).values()
+
     def waiting(self, pool: ObjectKey) -> tuple[Waiting, ...]:
         """The claims on a pool that have no instance, in no order."""
         return tuple(self._waiting[pool].values()) if pool in self._waiting else ()
@@ -127,6 +133,10 @@ class View:
         self._reserved.pop(instance.uid, None)
         self._reserved_claims.discard(claim.uid)
         self._refresh(instance.uid, claim.uid)
+
+    def is_being_bound(self, claim_uid: str) -> bool:
+        """Whether a binding of the claim is being written."""
+        return claim_uid in self._reserved_claims
 
     def begin_create(self, pool: ObjectKey, name: str, template_hash: str) -> None:
         """An instance is being created: it counts from now on."""
@@ -191,6 +201,7 @@ class View:
         if isinstance(thing, AgentInstance):
             self.instance_by_uid.pop(uid, None)
             self._members[thing.metadata.namespace, thing.spec.pool].pop(uid, None)
+            self._idle[thing.metadata.namespace, thing.spec.pool].pop(uid, None)
             self._deleting.discard(uid)
             self._suspects.discard(uid)
             if thing.spec.claim_ref is not None:
@@ -219,7 +230,7 @@ class View:
         ready = next((c for c in status.conditions if c.type == "Ready"), None)
         trouble = ready.message if ready is not None and ready.status != "True" else ""
         quiet = status.phase is not InstancePhase.CRASHED and ready is not None and ready.reason == "NotReady"
-        self._members[meta.namespace, spec.pool][meta.uid] = Member(
+        member = Member(
             ref=Ref(meta.namespace, meta.name, meta.uid),
             version=meta.version,
             state=self._state(instance),
@@ -229,6 +240,12 @@ class View:
             claimed=spec.claim_ref is not None or meta.uid in self._reserved,
             trouble="" if quiet else trouble,
         )
+        pool = (meta.namespace, spec.pool)
+        self._members[pool][meta.uid] = member
+        if member.state is MemberState.IDLE:
+            self._idle[pool][meta.uid] = member
+        else:
+            self._idle[pool].pop(meta.uid, None)
 
     def _state(self, instance: AgentInstance) -> MemberState:
         if self.is_going(instance):

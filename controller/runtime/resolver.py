@@ -15,9 +15,9 @@ KEEP_NAMES = 10_000
 class RememberingResolver(AbstractResolver):
     """Looks names up once a minute. Few threads do the looking up, and a burst of provisions would queue for them."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], system: Callable[[], AbstractResolver] = ThreadedResolver) -> None:
         self._clock = clock
-        self._system = ThreadedResolver()
+        self._system = system
         self._known: OrderedDict[tuple[str, int, int], tuple[float, list[ResolveResult]]] = OrderedDict()
 
     async def resolve(
@@ -28,7 +28,7 @@ class RememberingResolver(AbstractResolver):
         known = self._known.get(key)
         if known is not None and self._clock() - known[0] < KEEP_SECONDS:
             return known[1]
-        found = await self._system.resolve(host, port, family)
+        found = await self._system().resolve(host, port, family)
         self._known[key] = (self._clock(), found)
         self._known.move_to_end(key)
         if len(self._known) > KEEP_NAMES:

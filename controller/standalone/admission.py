@@ -54,6 +54,10 @@ def _shown(body: Any) -> str:
 
 def check_identity(kind: Kind, body: Object) -> None:
     """apiVersion and kind must be those of the resource."""
+    if not kind.custom:
+        # Clients with generated types leave out what the path already says.
+        body.setdefault("kind", kind.kind)
+        body.setdefault("apiVersion", kind.api_version)
     named, api_version = body.get("kind"), body.get("apiVersion")
     unrecognized = f"the object provided is unrecognized (must be of type {kind.kind}): Object "
     if not named or not isinstance(named, str):
@@ -69,7 +73,7 @@ def check_identity(kind: Kind, body: Object) -> None:
 
 
 def decode(kind: Kind, body: Object, options: Options, *, live: Object | None = None, patched: bool = False) -> Object:
-    """The body without what its schema does not know and with its defaults; parts taken over from `live` stay as they are."""
+    """The body without what its schema does not know, with its defaults; parts shared with `live` stay as they are."""
     check_identity(kind, body)
     if "metadata" in body and (fault := metadata.type_fault(body["metadata"] or {})):
         raise _refusal(kind, body, fault, patched=patched)

@@ -4,9 +4,8 @@ from typing import Any
 
 from controller.standalone import fieldsets, managers
 from controller.standalone.fieldsets import FieldSet
-from controller.standalone.schema import Object
 from controller.standalone.managers import Manager
-from controller.standalone.schema import Schema
+from controller.standalone.schema import Object, Schema, properties_of
 from controller.standalone.statuses import ApiError, Cause
 
 
@@ -120,7 +119,7 @@ def undeclared(value: Any, schema: Schema, path: str = "") -> str:
     if not isinstance(value, dict):
         return ""
     for name, inner in value.items():
-        declared = name in fieldsets.properties_of(schema) or "additionalProperties" in schema
+        declared = name in properties_of(schema) or "additionalProperties" in schema
         if not declared:
             return f"{path}.{name}"
         if deeper := undeclared(inner, fieldsets.below(schema, name), f"{path}.{name}"):

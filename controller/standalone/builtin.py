@@ -34,7 +34,9 @@ def _list_of(items: Schema, *keys: str) -> Schema:
 
 BYTES: Schema = {"type": "string", "format": "byte"}
 CONDITIONS = _list_of(
-    _object({**_strings("type", "status", "reason", "message"), "lastTransitionTime": TIME}, required=["type", "status"]),
+    _object(
+        {**_strings("type", "status", "reason", "message"), "lastTransitionTime": TIME}, required=["type", "status"]
+    ),
     "type",
 )
 REFERENCE = _object(
@@ -52,7 +54,8 @@ NAMESPACE_SCHEMA = whole(
 )
 SECRET_SCHEMA = whole(
     _object(
-        {"data": _map_of(BYTES), "stringData": _map_of(STRING), "type": STRING, "immutable": BOOLEAN}, description="A Secret."
+        {"data": _map_of(BYTES), "stringData": _map_of(STRING), "type": STRING, "immutable": BOOLEAN},
+        description="A Secret.",
     )
 )
 CONFIG_MAP_SCHEMA = whole(_object({"data": _map_of(STRING), "binaryData": _map_of(BYTES), "immutable": BOOLEAN}))

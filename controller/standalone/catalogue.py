@@ -24,7 +24,9 @@ class Catalogue:
 
     def withdraw(self, resource: str) -> None:
         """Stop serving a custom resource in every version."""
-        self._kinds = {key: kind for key, kind in self._kinds.items() if not (kind.custom and kind.resource == resource)}
+        self._kinds = {
+            key: kind for key, kind in self._kinds.items() if not (kind.custom and kind.resource == resource)
+        }
         self.generation += 1
 
     def find(self, group: str, version: str, plural: str) -> Kind | None:

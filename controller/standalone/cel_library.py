@@ -4,6 +4,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -77,8 +78,7 @@ def _hostname(parts: SplitResult) -> str:
 
 
 def _is_sorted(values: Sequence[Any]) -> bool:
-    return all(left <= right for left, right in zip(values, values[1:], strict=False))
-
+    return all(left <= right for left, right in pairwise(values))
 
 
 def _find_all(text: str, pattern: str) -> list[str]:
@@ -93,7 +93,9 @@ def _find(text: str, pattern: str) -> str:
 _T = cel.Type
 
 
-def _function(name: str, result: Any, arguments: list[Any], implementation: Callable[..., Any], *, member: bool = True) -> Any:
+def _function(
+    name: str, result: Any, arguments: list[Any], implementation: Callable[..., Any], *, member: bool = True
+) -> Any:
     identity = f"k8s_{name}_{len(arguments)}"
     overload = cel.Overload(identity, result, arguments, member, implementation)
     return cel.FunctionDecl(name, [overload])
@@ -108,7 +110,9 @@ def _quantity_functions() -> list[Any]:
         _function("quantity", _T.DYN, [_T.STRING], _quantity, member=False),
         _function("isQuantity", _T.BOOL, [_T.STRING], lambda text: _parses(parse_quantity, text), member=False),
         *(_function(name, _T.BOOL, [_T.MAP, _T.MAP], check) for name, check in compare.items()),
-        _function("compareTo", _T.INT, [_T.MAP, _T.MAP], lambda a, b: (_number(a) > _number(b)) - (_number(a) < _number(b))),
+        _function(
+            "compareTo", _T.INT, [_T.MAP, _T.MAP], lambda a, b: (_number(a) > _number(b)) - (_number(a) < _number(b))
+        ),
         _function("add", _T.DYN, [_T.MAP, _T.DYN], lambda a, b: {"quantity": format(_number(a) + _number(b), "f")}),
         _function("sub", _T.DYN, [_T.MAP, _T.DYN], lambda a, b: {"quantity": format(_number(a) - _number(b), "f")}),
         _function("sign", _T.INT, [_T.MAP], lambda a: (_number(a) > 0) - (_number(a) < 0)),
@@ -132,7 +136,11 @@ def _url_functions() -> list[Any]:
         *(_function(name, _T.STRING, [_T.MAP], _url_part(part)) for name, part in parts.items()),
         _function("isIP", _T.BOOL, [_T.STRING], lambda text: _parses(ipaddress.ip_address, text), member=False),
         _function(
-            "isCIDR", _T.BOOL, [_T.STRING], lambda text: "/" in text and _parses(ipaddress.ip_network, text), member=False
+            "isCIDR",
+            _T.BOOL,
+            [_T.STRING],
+            lambda text: "/" in text and _parses(ipaddress.ip_network, text),
+            member=False,
         ),
     ]
 

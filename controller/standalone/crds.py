@@ -65,7 +65,9 @@ def _version_faults(version: Object, path: str) -> Iterator[Cause]:
         for name, start in (("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")):
             if not scale.get(name, "").startswith(start):
                 yield invalid_value(
-                    f"{path}.subresources.scale.{name}", quoted(scale.get(name, "")), f"should be a json path under {start[:-1]}"
+                    f"{path}.subresources.scale.{name}",
+                    quoted(scale.get(name, "")),
+                    f"should be a json path under {start[:-1]}",
                 )
 
 
@@ -82,17 +84,23 @@ def _column_faults(column: Object, path: str) -> Iterator[Cause]:
 def _schema_faults(schema: Schema, path: str) -> Iterator[Cause]:
     for name in schema:
         if name not in KEYWORDS:
-            yield Cause(f"{path}.{name}", "FieldValueForbidden", "Forbidden: not a field of JSONSchemaProps that is read")
+            yield Cause(
+                f"{path}.{name}", "FieldValueForbidden", "Forbidden: not a field of JSONSchemaProps that is read"
+            )
     kind = schema.get("type")
     if kind and kind not in TYPES:
         yield unsupported(f"{path}.type", kind, TYPES)
-    if not kind and not (schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")):
+    if not kind and not (
+        schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
+    ):
         yield required(f"{path}.type", "must not be empty for specified object fields")
     if pattern := schema.get("pattern"):
         try:
             re.compile(pattern)
         except re.error as error:
-            yield invalid_value(f"{path}.pattern", quoted(pattern), f"must be a valid regular expression, but isn't: {error}")
+            yield invalid_value(
+                f"{path}.pattern", quoted(pattern), f"must be a valid regular expression, but isn't: {error}"
+            )
     if kind == "array" and not isinstance(schema.get("items"), Mapping):
         yield required(f"{path}.items", "must be specified")
     yield from _list_faults(schema, path)
@@ -138,11 +146,21 @@ def complete(definition: Object) -> None:
         _condition("NamesAccepted", "NoConflicts", "no conflicts found"),
         _condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
     ]
-    definition["status"] = {"conditions": conditions, "acceptedNames": dict(names), "storedVersions": [*previous, *stored]}
+    definition["status"] = {
+        "conditions": conditions,
+        "acceptedNames": dict(names),
+        "storedVersions": [*previous, *stored],
+    }
 
 
 def _condition(name: str, reason: str, message: str) -> Object:
-    fields = {"type": name, "status": "True", "lastTransitionTime": metadata.now(), "reason": reason, "message": message}
+    fields = {
+        "type": name,
+        "status": "True",
+        "lastTransitionTime": metadata.now(),
+        "reason": reason,
+        "message": message,
+    }
     return dict(fields)
 
 

@@ -1,8 +1,10 @@
 """Sets of field paths in Kubernetes' FieldsV1 form: `{"f:spec": {"f:image": {}}}`, `.` being the thing itself."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
+
+import orjson
 
 from controller.standalone.schema import Schema, properties_of
 
@@ -10,43 +12,37 @@ FieldSet = dict[str, Any]
 
 SELF = "."
 # Identity and bookkeeping: nobody owns these.
-UNOWNED: FieldSet = {
-    "f:apiVersion": {},
-    "f:kind": {},
-    "f:metadata": {
-        f"f:{name}": {}
-        for name in (
-            "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink",
-            "deletionTimestamp", "deletionGracePeriodSeconds", "generateName",
-        )
-    },
-}  # fmt: skip
+_BOOKKEEPING = (
+    "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink",
+    "deletionTimestamp", "deletionGracePeriodSeconds", "generateName",
+)  # fmt: skip
+UNOWNED: FieldSet = {"f:apiVersion": {}, "f:kind": {}, "f:metadata": {f"f:{name}": {} for name in _BOOKKEEPING}}
 UNOWNED["f:metadata"][SELF] = {}
 
 
 def below(schema: Schema, name: str) -> Schema:
     """The schema of a field."""
     known = properties_of(schema).get(name, schema.get("additionalProperties"))
-    return known if isinstance(known, Mapping) else {}
+    return known if isinstance(known, dict) else {}
 
 
 def items_of(schema: Schema) -> Schema:
     """The schema of a list's items."""
     items = schema.get("items")
-    return items if isinstance(items, Mapping) else {}
+    return items if isinstance(items, dict) else {}
 
 
 def is_atomic(value: Any, schema: Schema) -> bool:
     """The value is owned as a whole."""
     if isinstance(value, dict):
-        return schema.get("x-kubernetes-map-type") == "atomic"
+        return bool(schema.get("x-kubernetes-map-type") == "atomic")
     if isinstance(value, list):
-        return schema.get("x-kubernetes-list-type", "atomic") == "atomic"
+        return bool(schema.get("x-kubernetes-list-type", "atomic") == "atomic")
     return True
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def children(value: Any, schema: Schema) -> dict[str, tuple[Any, Schema]]:
@@ -65,7 +61,7 @@ def children(value: Any, schema: Schema) -> dict[str, tuple[Any, Schema]]:
 
 
 def fields_of(value: Any, schema: Schema, *, containers: bool) -> FieldSet:
-    """Every field that is set; `containers` adds objects and lists themselves (an update made them, an apply did not)."""
+    """Every field that is set; `containers` adds objects and lists themselves: only updates own them."""
     if is_atomic(value, schema) or not value:
         return {}
     found: FieldSet = {SELF: {}} if containers else {}
@@ -160,6 +156,12 @@ def compare(old: Any, new: Any, schema: Schema) -> tuple[FieldSet, FieldSet]:
         return {SELF: {}}, {}
     changed: FieldSet = {}
     removed: FieldSet = {}
+    if isinstance(old, dict):
+        # Most of an object is untouched by most writes, and often the very same parts.
+        touched = {
+            name for name in old.keys() | new.keys() if name not in old or name not in new or old[name] != new[name]
+        }
+        old, new = ({name: side[name] for name in touched if name in side} for side in (old, new))
     before, after = children(old, schema), children(new, schema)
     for name, (inner, known) in after.items():
         if name not in before:

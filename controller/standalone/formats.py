@@ -7,12 +7,15 @@ import re
 import uuid
 from collections.abc import Callable
 from datetime import date, datetime
+from functools import partial
 from urllib.parse import urlsplit
 
 RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
-HOSTNAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?)*")
+HOSTNAME = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?)*"
+)
 EMAIL = re.compile(r"[^@\s<>]+@[^@\s<>]+")
 DURATION = re.compile(r"-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+|0")
 UUIDS = {"uuid": None, "uuid3": 3, "uuid4": 4, "uuid5": 5}
@@ -35,7 +38,12 @@ def is_date_time(text: str) -> bool:
 
 
 def _is_uri(text: str) -> bool:
-    return bool(text) and " " not in text and not _raises(lambda: urlsplit(text)) and bool(urlsplit(text).scheme or text[0] == "/")
+    return (
+        bool(text)
+        and " " not in text
+        and not _raises(lambda: urlsplit(text))
+        and bool(urlsplit(text).scheme or text[0] == "/")
+    )
 
 
 def _is_uuid(text: str, version: int | None) -> bool:
@@ -57,7 +65,7 @@ CHECKS: dict[str, Callable[[str], bool]] = {
     "cidr": lambda text: "/" in text and not _raises(lambda: ipaddress.ip_network(text, strict=False)),
     "mac": lambda text: bool(re.fullmatch(r"([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}", text)),
     "uri": _is_uri,
-    **{name: (lambda text, version=version: _is_uuid(text, version)) for name, version in UUIDS.items()},
+    **{name: partial(_is_uuid, version=version) for name, version in UUIDS.items()},
 }
 
 

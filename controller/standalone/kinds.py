@@ -32,7 +32,7 @@ class Scale:
     label_selector: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kind:
     """One served version of one resource."""
 
@@ -89,7 +89,9 @@ class Kind:
         """`obj`, read in this version, as it is stored."""
         if self.to_stored is not None:
             return self.to_stored(obj)
-        return obj if obj.get("apiVersion") == self.stored_api_version else obj | {"apiVersion": self.stored_api_version}
+        return (
+            obj if obj.get("apiVersion") == self.stored_api_version else obj | {"apiVersion": self.stored_api_version}
+        )
 
     def served(self, obj: Object) -> Object:
         """A stored object as this version shows it."""

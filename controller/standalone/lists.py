@@ -17,8 +17,8 @@ from controller.standalone.statuses import ApiError, Cause, bad_request, expired
 from controller.standalone.store import Record, Store
 
 TOO_OLD = (
-    "The provided continue parameter is too old to display a consistent list result. You can start a new list without the "
-    "continue parameter."
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+    "the continue parameter."
 )
 
 
@@ -91,7 +91,9 @@ def _asked_version(store: Store, query: Mapping[str, str]) -> int:
         raise invalid("meta.k8s.io", "ListOptions", "", [cause])
     if match not in {"", "Exact", "NotOlderThan"}:
         message = f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""'
-        raise invalid("meta.k8s.io", "ListOptions", "", [Cause("resourceVersionMatch", "FieldValueNotSupported", message)])
+        raise invalid(
+            "meta.k8s.io", "ListOptions", "", [Cause("resourceVersionMatch", "FieldValueNotSupported", message)]
+        )
     if asked > store.rv:
         raise version_too_large(asked, store.rv)
     return asked if match == "Exact" else store.rv
@@ -106,7 +108,9 @@ def _read_token(token: str) -> tuple[int, tuple[str, str]]:
         rv, namespace, name = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         return int(rv), (str(namespace), str(name))
     except (ValueError, TypeError, binascii.Error) as error:
-        raise bad_request("invalid continue token: continue key is not valid: it was not made by this server") from error
+        raise bad_request(
+            "invalid continue token: continue key is not valid: it was not made by this server"
+        ) from error
 
 
 def served_raw(kind: Kind, record: Record) -> bytes:

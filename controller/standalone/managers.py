@@ -5,8 +5,7 @@ from typing import Any
 
 from controller.standalone import fieldsets
 from controller.standalone.fieldsets import FieldSet
-from controller.standalone.schema import Object
-from controller.standalone.schema import Schema
+from controller.standalone.schema import Object, Schema
 
 MOST_UPDATERS = 10
 
@@ -115,4 +114,3 @@ def _was_reset(new: Object) -> bool:
     # An explicit [{}] (or an empty list) asks to forget all managers.
     entries = new["metadata"].get("managedFields")
     return entries is not None and all(not entry for entry in entries)
-

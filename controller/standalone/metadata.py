@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from controller.standalone.schema import Object
-from controller.standalone.schema import METADATA
+from controller.standalone.schema import METADATA, Object
 from controller.standalone.statuses import Cause, bad_request
 from controller.standalone.validation import GO_TYPES, invalid_value, quoted, required
 
@@ -16,20 +15,20 @@ LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 KEY = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 SUBDOMAIN_WORDS = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end "
-    "with an alphanumeric character (e.g. 'example.com', regex used for validation is '" + SUBDOMAIN.pattern + "')"
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is '" + SUBDOMAIN.pattern + "')"
 )
 LABEL_WORDS = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an "
-    "alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '" + LABEL.pattern + "')"
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '" + LABEL.pattern + "')"
 )
 KEY_WORDS = (
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
     "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '" + KEY.pattern + "')"
 )
 VALUE_WORDS = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end "
-    "with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '"
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '"
     + VALUE.pattern
     + "')"
 )
@@ -69,12 +68,12 @@ def _go(value: Any) -> str:
 
 
 def _fault(value: Any, schema: Mapping[str, Any]) -> tuple[str, str] | None:
-    expected = schema["type"]
+    expected: str = schema["type"]
     if not isinstance(value, _EXPECTED[expected]) or (expected == "integer" and isinstance(value, bool)):
         return _go(value), {"object": "map[string]string", "array": "[]string"}.get(expected, expected)
     inner = schema.get("additionalProperties") or schema.get("items")
     if isinstance(inner, Mapping):
-        parts = value.values() if isinstance(value, dict) else value
+        parts: list[Any] = list(value.values() if isinstance(value, dict) else value)
         return next((f for part in parts if part is not None and (f := _fault(part, inner))), None)
     return None
 
@@ -149,7 +148,9 @@ def _annotation_faults(annotations: Mapping[str, str]) -> Iterator[Cause]:
     for key in sorted(annotations):
         yield from _key_faults(key.lower(), "metadata.annotations")
     if sum(len(key) + len(value) for key, value in annotations.items()) > ANNOTATIONS_LIMIT:
-        yield Cause("metadata.annotations", "FieldValueTooLong", f"Too long: may not be more than {ANNOTATIONS_LIMIT} bytes")
+        yield Cause(
+            "metadata.annotations", "FieldValueTooLong", f"Too long: may not be more than {ANNOTATIONS_LIMIT} bytes"
+        )
 
 
 def _finalizer_faults(finalizers: list[str]) -> Iterator[Cause]:

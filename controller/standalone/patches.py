@@ -1,12 +1,13 @@
 """JSON merge patch, JSON patch and strategic merge patch; none of them changes its input."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jsonpatch
 import jsonpointer
 
 from controller.standalone.schema import Object
-from controller.standalone.statuses import ApiError, bad_request
+from controller.standalone.statuses import ApiError, bad_request, unsupported_media_type
 
 MERGE = "application/merge-patch+json"
 JSON = "application/json-patch+json"
@@ -36,7 +37,9 @@ def json_merge(value: Any, patch: Any) -> Any:
 def json_patch(value: Object, operations: Any) -> Object:
     """RFC 6902; 422 when an operation does not fit the object."""
     if not isinstance(operations, list):
-        raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp")
+        raise bad_request(
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
+        )
     if len(operations) > MOST_OPERATIONS:
         message = f"The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {len(operations)}"
         raise ApiError(413, "RequestEntityTooLarge", message)
@@ -98,3 +101,19 @@ def _merge_items(present: list[Any], patch: list[Any], key: str) -> list[Any]:
         else:
             items[item[key]] = strategic_merge(items.get(item[key]), item)
     return list(items.values())
+
+
+def patcher(media_type: str, body: Any, *, strategic: bool) -> Callable[[Object], Object]:
+    """The change that a patch body describes; 415 for a kind of patch that is not taken here."""
+    accepted = [JSON, MERGE, *([STRATEGIC] if strategic else []), APPLY]
+    if media_type not in accepted or media_type == APPLY:
+        raise unsupported_media_type(accepted)
+    if media_type == JSON:
+        return lambda live: json_patch(live, body)
+    if not isinstance(body, dict):
+        sort = "array" if isinstance(body, list) else "value"
+        raise bad_request(
+            f"error decoding patch: json: cannot unmarshal {sort} into Go value of type map[string]interface {{}}"
+        )
+    merge = json_merge if media_type == MERGE else strategic_merge
+    return lambda live: merge(live, body)

@@ -1,4 +1,4 @@
-"""Kubernetes' protobuf, as far as kubectl insists on sending it: creating namespaces, secrets and config maps."""
+"""Kubernetes' protobuf, where kubectl insists on it: new namespaces, secrets, config maps and access reviews."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -129,6 +129,15 @@ _KINDS: dict[tuple[str, str], Reader] = {
         }
     ),
 }
+_attributes = _message(
+    {
+        number: (name, _text, "")
+        for number, name in enumerate(("namespace", "verb", "group", "version", "resource", "subresource", "name"), 1)
+    }
+)
+_KINDS["authorization.k8s.io/v1", "SelfSubjectAccessReview"] = _message(
+    {2: ("spec", _message({1: ("resourceAttributes", _attributes, "")}), "")}
+)
 _delete_options = _message(
     {
         2: ("preconditions", _message({1: ("uid", _text, ""), 2: ("resourceVersion", _text, "")}), ""),

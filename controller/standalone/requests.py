@@ -1,6 +1,7 @@
 """What a request asks for: its path, its Accept header, its body."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ BODY_LIMIT = 3 * 1024 * 1024
 DEPTH_LIMIT = 100
 YAML_TYPES = {"application/yaml", "application/x-yaml", "text/yaml", "application/apply-patch+yaml"}
 OFFERED = ("application/json", "application/yaml")
+READ = (*OFFERED, protobuf.MEDIA_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def target(path: str) -> Target | None:
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """How the answer is wanted: `shape` is "", Table, PartialObjectMetadata, PartialObjectMetadataList or a discovery list."""
+    """How the answer is wanted: `shape` is "", Table, PartialObjectMetadata(List) or APIGroupDiscoveryList."""
 
     media_type: str = "application/json"
     shape: str = ""
@@ -103,7 +105,7 @@ def decode(raw: bytes, media_type: str, kind: str) -> Any:
     if media_type == protobuf.MEDIA_TYPE:
         value = protobuf.decode(raw)
         if value is None:
-            raise unsupported_media_type(OFFERED)
+            raise unsupported_media_type(READ)
         return value
     if media_type in YAML_TYPES:
         return _yaml(raw, kind)
@@ -160,15 +162,15 @@ def _check_depth(raw: bytes, value: Any) -> None:
         return
     level = [value]
     for _ in range(DEPTH_LIMIT):
-        level = [
-            inner
-            for item in level
-            for inner in (item.values() if isinstance(item, dict) else item)
-            if isinstance(inner, dict | list)
-        ] if isinstance(level, list) else []
+        level = [inner for item in level for inner in _parts(item)]
         if not level:
             return
     raise bad_request(f"the body is nested more than {DEPTH_LIMIT} levels deep: flatten it")
+
+
+def _parts(value: Any) -> list[Any]:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [item for item in inner if isinstance(item, dict | list)]
 
 
 def duplicates(raw: bytes) -> list[str]:
@@ -176,11 +178,10 @@ def duplicates(raw: bytes) -> list[str]:
     found: list[str] = []
 
     def collect(pairs: list[tuple[str, Any]]) -> Object:
-        obj: Object = {}
-        twice = [name for name, _ in pairs if name in obj or obj.update({name: None})]
         obj = dict(pairs)
-        if twice:
-            obj[_TWICE] = twice
+        if len(obj) < len(pairs):
+            counts = Counter(name for name, _ in pairs)
+            obj[_TWICE] = [name for name, count in counts.items() if count > 1]
         return obj
 
     try:

@@ -1,7 +1,7 @@
 """CEL validation rules (x-kubernetes-validations): compiled with the schema, run over every write."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -78,7 +78,12 @@ class Rule:
     def _message(self, data: Mapping[str, Any]) -> str:
         if self.message_program is not None:
             text = self.message_program.eval(data=data).value()
-            if isinstance(text, str) and text.strip() and "\n" not in text and not _is_error(self.message_program, data):
+            if (
+                isinstance(text, str)
+                and text.strip()
+                and "\n" not in text
+                and not _is_error(self.message_program, data)
+            ):
                 return text.strip()
         return self.message or f"failed rule: {self.text}"
 
@@ -133,6 +138,7 @@ class Rules:
     items: "Rules | None"
     additional: "Rules | None"
     root: bool
+    typing: "Typing | None"
 
     def breaches(self, value: Any, old: Any = MISSING, path: str = "") -> Iterator[Cause]:
         """Every rule that `value`, replacing `old`, breaks."""
@@ -155,22 +161,24 @@ class Rules:
         return any(rule.transition for rule in self.own)
 
     def _own_breaches(self, value: Any, old: Any, path: str) -> Iterator[Cause]:
-        typed = _typed(self._visible(value), self.schema)
-        before = MISSING if old is MISSING or old is None else _typed(self._visible(old), self.schema)
+        unchanged = old is not MISSING and value == old
+        typed = self._visible(value)
+        before = MISSING
+        if old is not MISSING and old is not None and self._has_transitions():
+            before = self._visible(old)
         for rule in self.own:
-            if rule.transition and before is MISSING and not rule.optional_old:
-                continue
-            if not rule.transition and old is not MISSING and value == old:
+            if unchanged if not rule.transition else before is MISSING and not rule.optional_old:
                 continue
             cause = rule.breach(typed, before, path, value)
             if cause is not None:
                 yield cause
 
     def _visible(self, value: Any) -> Any:
-        if not self.root or not isinstance(value, dict):
-            return value
-        metadata = value.get("metadata") or {}
-        return value | {"metadata": {name: metadata[name] for name in ("name", "generateName") if name in metadata}}
+        if self.root and isinstance(value, dict):
+            metadata = value.get("metadata") or {}
+            shown = {name: metadata[name] for name in ("name", "generateName") if name in metadata}
+            value = value | {"metadata": shown}
+        return value if self.typing is None else self.typing(value)
 
     def _identity(self, item: Any) -> str | None:
         if self.schema.get("x-kubernetes-list-type") != "map" or not isinstance(item, dict):
@@ -198,30 +206,49 @@ def compile_rules(schema: Schema, where: str = "", *, root: bool = True) -> Rule
     below = {
         name: compile_rules(schema[name], f"{where}.{name}", root=False)
         for name in ("items", "additionalProperties")
-        if isinstance(schema.get(name), Mapping)
+        if isinstance(schema.get(name), dict)
     }
     items, additional = below.get("items"), below.get("additionalProperties")
     if not own and not properties and items is None and additional is None:
         return None
-    return Rules(schema, own, properties, items, additional, root)
+    return Rules(schema, own, properties, items, additional, root, _typing(schema) if own else None)
 
 
-def _typed(value: Any, schema: Schema) -> Any:
-    """`value` as CEL sees it: dates are timestamps, numbers of type `number` are doubles."""
-    if isinstance(value, str) and schema.get("format") == "date-time":
-        try:
-            return datetime.fromisoformat(value.upper().replace("Z", "+00:00"))
-        except ValueError:
+Typing = Callable[[Any], Any]
+"""Turns decoded JSON into what CEL sees."""
+
+
+def _time(value: Any) -> Any:
+    try:
+        return datetime.fromisoformat(value.upper().replace("Z", "+00:00"))
+    except (ValueError, AttributeError):
+        return value
+
+
+def _typing(schema: Schema) -> Typing | None:
+    """How values of a schema become typed: dates are timestamps, numbers doubles. None where JSON will do as it is."""
+    if schema.get("format") == "date-time":
+        return _time
+    if schema.get("type") == "number":
+        return lambda value: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if schema.get("type") == "integer":
+        return None
+    inner = {name: typing for name, below in (schema.get("properties") or {}).items() if (typing := _typing(below))}
+    items, additional = (
+        _typing(schema[name]) if isinstance(schema.get(name), dict) else None
+        for name in ("items", "additionalProperties")
+    )
+    if items is not None:
+        return lambda value: [items(item) for item in value] if isinstance(value, list) else value
+    if additional is not None:
+        return lambda value: {n: additional(v) for n, v in value.items()} if isinstance(value, dict) else value
+    return _object_typing(inner) if inner else None
+
+
+def _object_typing(inner: Mapping[str, Typing]) -> Typing:
+    def typed(value: Any) -> Any:
+        if not isinstance(value, dict):
             return value
-    if isinstance(value, int) and schema.get("type") == "number" and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, float) and schema.get("type") == "integer":
-        return int(value)
-    if isinstance(value, list):
-        items = schema.get("items")
-        return [_typed(item, items) for item in value] if isinstance(items, Mapping) else value
-    if isinstance(value, dict):
-        properties, additional = schema.get("properties") or {}, schema.get("additionalProperties")
-        other = additional if isinstance(additional, Mapping) else {}
-        return {name: _typed(inner, properties.get(name, other)) for name, inner in value.items()}
-    return value
+        return value | {name: typing(value[name]) for name, typing in inner.items() if name in value}
+
+    return typed

@@ -58,7 +58,9 @@ def whole(schema: Schema) -> Schema:
     metadata = dict(METADATA)
     if declared := (properties.get("metadata") or {}).get("properties"):
         # A CRD may restrict the name; the other rules of ObjectMeta are not its to change.
-        names = {name: METADATA["properties"][name] | declared[name] for name in ("name", "generateName") if name in declared}
+        names = {
+            name: METADATA["properties"][name] | declared[name] for name in ("name", "generateName") if name in declared
+        }
         metadata["properties"] = METADATA["properties"] | names
     return {**schema, "type": "object", "properties": {**properties, **EMBEDDED, "metadata": metadata}}
 
@@ -83,22 +85,22 @@ def prune(value: Any, schema: Schema, path: str, unknown: list[str]) -> Any:
     """`value` without the fields its schema does not know, whose paths are added to `unknown`."""
     if isinstance(value, list):
         items = schema.get("items")
-        if not isinstance(items, Mapping):
+        if not isinstance(items, dict):
             return value
         return [prune(item, items, f"{path}[{index}]", unknown) for index, item in enumerate(value)]
     if not isinstance(value, dict):
         return value
     if schema.get("type") == "array":
         # The wrong type is refused later; what is inside was never described.
-        unknown += [f"{path}.{name}" if path else name for name in sorted(value)]
-        return {}
+        unknown += [f"{path}.{name}" for name in sorted(value)]
+        return value
     properties = properties_of(schema)
     additional = schema.get("additionalProperties")
     free = is_free(schema) or additional is True
     kept: Object = {}
     for name, inner in value.items():
         below = f"{path}.{name}" if path else name
-        known = properties.get(name, additional if isinstance(additional, Mapping) else None)
+        known = properties.get(name, additional if isinstance(additional, dict) else None)
         if inner is None and name in properties and not keeps_null(properties[name]):
             continue
         if known is not None:
@@ -114,7 +116,7 @@ def default(value: Any, schema: Schema) -> Any:
     """`value` with every default filled in; nulls that the schema does not allow give way to defaults."""
     if isinstance(value, list):
         items = schema.get("items")
-        if not isinstance(items, Mapping) or not has_defaults(items):
+        if not isinstance(items, dict):
             return value
         return [default(item, items) for item in value]
     if not isinstance(value, dict):
@@ -129,17 +131,7 @@ def default(value: Any, schema: Schema) -> Any:
         if isinstance(filled.get(name), dict | list):
             filled[name] = default(filled[name], known)
     additional = schema.get("additionalProperties")
-    if isinstance(additional, Mapping) and has_defaults(additional):
+    if isinstance(additional, dict):
         properties = schema.get("properties") or {}
         filled.update({name: default(inner, additional) for name, inner in value.items() if name not in properties})
     return filled
-
-
-def has_defaults(schema: Schema) -> bool:
-    """A default stands anywhere below (or the schema is an object or list whose inside must be looked at)."""
-    if "default" in schema:
-        return True
-    inner = list((schema.get("properties") or {}).values())
-    inner += [schema[name] for name in ("items", "additionalProperties") if isinstance(schema.get(name), Mapping)]
-    return any(has_defaults(item) for item in inner)
-

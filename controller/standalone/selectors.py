@@ -8,7 +8,7 @@ from controller.standalone.kinds import Kind, dotted, value_at
 from controller.standalone.statuses import ApiError, bad_request
 from controller.standalone.store import Record
 
-TOKEN = re.compile(r"\s*(==|!=|=|!|\(|\)|,|<|>|[^\s=!(),<>]+)")
+WORD = re.compile(r"\s*(==|!=|=|!|\(|\)|,|<|>|[^\s=!(),<>]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +48,33 @@ def _wrong(found: str, expected: str) -> ApiError:
 
 class _Parser:
     def __init__(self, text: str) -> None:
-        self._tokens = TOKEN.findall(text)
+        self._words = WORD.findall(text)
         self._at = 0
 
     def _peek(self) -> str:
-        return self._tokens[self._at] if self._at < len(self._tokens) else ""
+        return self._words[self._at] if self._at < len(self._words) else ""
 
     def _next(self) -> str:
-        token = self._peek()
+        word = self._peek()
         self._at += 1
-        return token
+        return word
 
     def requirements(self) -> tuple[Requirement, ...]:
         found: list[Requirement] = []
         while self._peek():
             found.append(self._requirement())
-            token = self._next()
-            if token not in {",", ""}:
-                raise _wrong(token, "',' or 'end of string'")
-            if token == "," and not self._peek():
+            word = self._next()
+            if word not in {",", ""}:
+                raise _wrong(word, "',' or 'end of string'")
+            if word == "," and not self._peek():
                 raise bad_request("found '', expected: identifier after ','")
         return tuple(found)
 
     def _requirement(self) -> Requirement:
-        token = self._next()
-        if token == "!":
+        word = self._next()
+        if word == "!":
             return Requirement(self._key(self._next()), "absent")
-        key = self._key(token)
+        key = self._key(word)
         operator = self._peek()
         if operator in {"", ","}:
             return Requirement(key, "exists")
@@ -88,10 +88,10 @@ class _Parser:
             return Requirement(key, operator, (self._bound(),))
         raise _wrong(operator, "in, notin, =, ==, !=, gt, lt")
 
-    def _key(self, token: str) -> str:
-        if not token or token in {"=", "==", "!=", "!", "(", ")", ",", "<", ">"}:
-            raise bad_request(f"found '{token}', expected: !, identifier, or 'end of string'")
-        return token
+    def _key(self, word: str) -> str:
+        if not word or word in {"=", "==", "!=", "!", "(", ")", ",", "<", ">"}:
+            raise bad_request(f"found '{word}', expected: !, identifier, or 'end of string'")
+        return word
 
     def _bound(self) -> str:
         bound = self._next()
@@ -100,22 +100,22 @@ class _Parser:
         return bound
 
     def _values(self) -> tuple[str, ...]:
-        if (token := self._next()) != "(":
-            raise _wrong(token, "'('")
+        if (word := self._next()) != "(":
+            raise _wrong(word, "'('")
         values: list[str] = []
         while True:
-            token = self._next()
-            if token in {",", ")"}:
+            word = self._next()
+            if word in {",", ")"}:
                 values.append("")
             else:
-                if token in {"", "("}:
-                    raise _wrong(token, "',' or ')'")
-                values.append(token)
-                token = self._next()
-            if token == ")":
+                if word in {"", "("}:
+                    raise _wrong(word, "',' or ')'")
+                values.append(word)
+                word = self._next()
+            if word == ")":
                 return tuple(values)
-            if token != ",":
-                raise _wrong(token, "',' or ')'")
+            if word != ",":
+                raise _wrong(word, "',' or ')'")
 
 
 def parse_labels(text: str) -> tuple[Requirement, ...]:

@@ -56,8 +56,6 @@ class Event:
     type: str
     record: Record
     previous: Record | None
-    frame: bytes | None = None
-    """The event as watchers of the stored version read it, encoded by the first of them."""
 
 
 @dataclass(slots=True)

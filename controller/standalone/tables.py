@@ -154,11 +154,17 @@ def column_definitions(kind: Kind) -> list[Object]:
             "name": column.name,
             "type": column.type,
             "format": column.format,
-            "description": column.description or f"Custom resource definition column (in JSONPath format): {column.path}",
+            "description": column.description or _described(column),
             "priority": column.priority,
         }
         for column in columns
     ]
+
+
+def _described(column: Column) -> str:
+    if not column.path:
+        return NAME_DESCRIPTION if column.format == "name" else column.name
+    return f"Custom resource definition column (in JSONPath format): {column.path}"
 
 
 def cells(kind: Kind, obj: Object) -> list[Any]:

@@ -1,10 +1,11 @@
 """Checking a value against its structural schema, in the words of a Kubernetes API server."""
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from controller.standalone import formats
 from controller.standalone.schema import Schema, properties_of
@@ -13,12 +14,20 @@ from controller.standalone.statuses import Cause
 MISSING: Any = object()
 """Stands for an absent old value: None is a value."""
 
-GO_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object", type(None): "null"}
+GO_TYPES = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+    type(None): "null",
+}
 
 
 def quoted(value: Any) -> str:
     """A value as Kubernetes shows it in a message."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return orjson.dumps(value).decode()
 
 
 def _number(value: float) -> str:
@@ -86,9 +95,8 @@ def validate(value: Any, schema: Schema, path: str = "", old: Any = MISSING) -> 
     if value is None and schema.get("nullable"):
         return
     yield from _validate_type(value, schema, path)
-    if enum := schema.get("enum"):
-        if value not in enum:
-            yield unsupported(path, value, list(enum))
+    if (enum := schema.get("enum")) and value not in enum:
+        yield unsupported(path, value, list(enum))
     if isinstance(value, str):
         yield from _validate_string(value, schema, path)
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -109,9 +117,11 @@ def _validate_type(value: Any, schema: Schema, path: str) -> Iterator[Cause]:
     if expected and not _has_type(value, expected):
         yield _wrong_type(path, value, expected)
         return
-    if expected == "integer" and (bounds := formats.RANGES.get(schema.get("format", "int64"))):
-        if not bounds[0] <= value <= bounds[1]:
-            why = f"Checked value must be of type integer with format {schema.get('format', 'int64')} in {path}"
+    if expected == "integer":
+        name = schema.get("format", "int64")
+        low, high = formats.RANGES.get(name, formats.RANGES["int64"])
+        if not low <= value <= high:
+            why = f"Checked value must be of type integer with format {name} in {path}"
             yield invalid_value("<nil>", '""', why)
 
 
@@ -152,7 +162,7 @@ def _validate_list(value: list[Any], schema: Schema, path: str, old: Any) -> Ite
     if least is not None and len(value) < least:
         yield invalid_value(path, str(len(value)), f"{path} in body should have at least {least} items")
     items = schema.get("items")
-    if isinstance(items, Mapping):
+    if isinstance(items, dict):
         earlier = _correlated(schema, old)
         for index, item in enumerate(value):
             before = earlier.get(_identity(schema, item, index), MISSING)
@@ -174,7 +184,7 @@ def _correlated(schema: Schema, old: Any) -> dict[Any, Any]:
 
 
 def _validate_unique(value: list[Any], schema: Schema, path: str) -> Iterator[Cause]:
-    seen: set[str] = set()
+    seen: set[bytes] = set()
     for index, item in enumerate(value):
         shown = item
         if schema.get("x-kubernetes-list-type") == "map":
@@ -184,7 +194,7 @@ def _validate_unique(value: list[Any], schema: Schema, path: str) -> Iterator[Ca
             if any(key not in item for key in keys):
                 continue
             shown = {key: item[key] for key in keys}
-        mark = json.dumps(shown, sort_keys=True)
+        mark = orjson.dumps(shown, option=orjson.OPT_SORT_KEYS)
         if mark in seen:
             yield duplicate(f"{path}[{index}]", shown)
         seen.add(mark)
@@ -203,7 +213,9 @@ def _validate_object(value: dict[str, Any], schema: Schema, path: str, old: Any)
     properties = properties_of(schema)
     additional = schema.get("additionalProperties")
     for name, inner in value.items():
-        known = properties.get(name, additional if isinstance(additional, Mapping) else None)
+        if name in before and before[name] is inner:
+            continue
+        known = properties.get(name, additional if isinstance(additional, dict) else None)
         if known is None or (inner is None and name in (schema.get("required") or ())):
             continue
         yield from validate(inner, known, _below(path, name), before.get(name, MISSING))
@@ -212,9 +224,9 @@ def _validate_object(value: dict[str, Any], schema: Schema, path: str, old: Any)
 def _validate_junctors(value: Any, schema: Schema, path: str) -> Iterator[Cause]:
     for inner in schema.get("allOf") or ():
         yield from validate(value, inner, path)
-    if (options := schema.get("anyOf")) and not schema.get("x-kubernetes-int-or-string"):
-        if not any(_fits(value, inner) for inner in options):
-            yield invalid_value(path, '""', f'"{path}" must validate at least one schema (anyOf)')
+    options = () if schema.get("x-kubernetes-int-or-string") else schema.get("anyOf")
+    if options and not any(_fits(value, inner) for inner in options):
+        yield invalid_value(path, '""', f'"{path}" must validate at least one schema (anyOf)')
     if options := schema.get("oneOf"):
         fitting = sum(_fits(value, inner) for inner in options)
         if fitting != 1:

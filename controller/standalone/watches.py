@@ -24,7 +24,7 @@ MOST_WAITING = 20_000
 """A watcher that far behind is cut off: it lists again, as after any lost connection."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Watcher:
     """One client's view of one resource."""
 
@@ -65,11 +65,7 @@ class Watcher:
             change = "DELETED" if not now else "MODIFIED" if before else "ADDED"
         if self.how.shape or self.kind.api_version != self.kind.stored_api_version:
             return self.encode(change, record)
-        if change != event.type:
-            return _frame(change, record.raw)
-        if event.frame is None:
-            event.frame = _frame(change, record.raw)
-        return event.frame
+        return _frame(change, record.raw)
 
     def encode(self, change: str, record: Record) -> bytes:
         """An event about an object, in the form asked for."""
@@ -132,7 +128,9 @@ class Watches:
         watchers = self._watchers.setdefault(kind.resource, set())
         watchers.add(watcher)
         try:
-            response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
+            response = web.StreamResponse(
+                headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
+            )
             response.enable_chunked_encoding()
             await response.prepare(request)
             await response.write(b"".join(first))
@@ -155,6 +153,7 @@ class Watches:
             try:
                 missed = self._store.since(rv)
             except ApiError as error:
+                watcher.end()
                 return [_frame("ERROR", orjson.dumps(expired(error.message).status()))]
             resource = watcher.kind.resource
             frames = (watcher.frame(event) for event in missed if event.record.resource == resource)
@@ -209,12 +208,18 @@ def _streams_list(query: Mapping[str, str]) -> bool | None:
         if match:
             why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
             raise invalid(
-                "meta.k8s.io", "ListOptions", "", [Cause("resourceVersionMatch", "FieldValueForbidden", f"Forbidden: {why}")]
+                "meta.k8s.io",
+                "ListOptions",
+                "",
+                [Cause("resourceVersionMatch", "FieldValueForbidden", f"Forbidden: {why}")],
             )
         return None
     if match != "NotOlderThan":
         why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
         raise invalid(
-            "meta.k8s.io", "ListOptions", "", [Cause("resourceVersionMatch", "FieldValueForbidden", f"Forbidden: {why}")]
+            "meta.k8s.io",
+            "ListOptions",
+            "",
+            [Cause("resourceVersionMatch", "FieldValueForbidden", f"Forbidden: {why}")],
         )
     return text in {"true", "1"}

@@ -18,7 +18,6 @@ from controller.standalone.statuses import (
     conflict,
     forbidden,
     not_found,
-    unsupported_media_type,
 )
 from controller.standalone.store import Record, Store
 
@@ -134,7 +133,7 @@ class Writer:
         """PATCH, apply included."""
         if media_type == patches.APPLY:
             return await self._apply(kind, namespace, name, body, options, subresource)
-        change = _patcher(kind, media_type, body)
+        change = patches.patcher(media_type, body, strategic=not kind.custom)
         old = self.head(kind, namespace, name)
         live = kind.served(old.obj)
         patched = change(live)
@@ -193,7 +192,9 @@ class Writer:
             raise bad_request("metadata.managedFields must be nil")
         if undeclared := apply.undeclared(body, kind.schema):
             target = f"{namespace}/{name}; {kind.api_version}, Kind={kind.kind}"
-            raise ApiError(500, "", f"failed to create typed patch object ({target}): {undeclared}: field not declared in schema")
+            raise ApiError(
+                500, "", f"failed to create typed patch object ({target}): {undeclared}: field not declared in schema"
+            )
         wanted = {**body, "metadata": dict(meta or {})}
         metadata.check_place(wanted["metadata"], namespace, name)
         me = options.as_manager(kind, "Apply", subresource)
@@ -214,7 +215,9 @@ class Writer:
         self, kind: Kind, namespace: str, name: str, wanted: Object, me: managers.Manager, options: Options
     ) -> Result:
         if wanted["metadata"].get("uid"):
-            raise conflict(kind.group, kind.plural, name, "uid mismatch: the provided object specified a uid, none exists")
+            raise conflict(
+                kind.group, kind.plural, name, "uid mismatch: the provided object specified a uid, none exists"
+            )
         _, owners = apply.apply({}, wanted, kind.schema, me, force=True)
         new = admission.decode(kind, wanted, options)
         managers.write(new, owners)
@@ -280,19 +283,6 @@ class Writer:
         await self.update(kind, "", name, new, options)
 
 
-def _patcher(kind: Kind, media_type: str, body: Any) -> Callable[[Object], Object]:
-    accepted = [patches.JSON, patches.MERGE, *([] if kind.custom else [patches.STRATEGIC]), patches.APPLY]
-    if media_type not in accepted:
-        raise unsupported_media_type(accepted)
-    if media_type == patches.JSON:
-        return lambda live: patches.json_patch(live, body)
-    if not isinstance(body, dict):
-        sort = "array" if isinstance(body, list) else "value"
-        raise bad_request(f"error decoding patch: json: cannot unmarshal {sort} into Go value of type map[string]interface {{}}")
-    merge = patches.json_merge if media_type == patches.MERGE else patches.strategic_merge
-    return lambda live: merge(live, body)  # type: ignore[no-any-return]
-
-
 def _is_finished(kind: Kind, obj: Object) -> bool:
     """Being deleted, and nothing holds it any more."""
     meta = obj["metadata"]
@@ -315,4 +305,3 @@ def _check_preconditions(kind: Kind, record: Record, deletion: Deletion) -> None
             f"in record ({record.rv}). The object might have been modified"
         )
         raise conflict(kind.group, kind.kind, record.name, why)
-

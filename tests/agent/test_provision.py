@@ -153,7 +153,7 @@ async def test_a_create_that_fails_leaves_the_instance_dirty_for_ever(new_instan
     instance.start(LOOPBACK_FAIL_CREATE="0")
     await instance.ready()
     repeat = await instance.provision()
-    assert repeat.status == 500
+    assert repeat.status == 409
     assert "dirty" in repeat.json["error"]
     assert (await instance.provision("claim-2")).status == 409
 

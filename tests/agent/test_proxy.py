@@ -133,8 +133,8 @@ async def upstream() -> AsyncIterator[Upstream]:
 @pytest.fixture
 async def base(upstream: Upstream, tmp_path: Path) -> AsyncIterator[str]:
     settings = Settings(token="token", port=0, state_dir=tmp_path)
-    async with serving(settings, upstream, end=lambda: None, log=Log("agent")) as port:
-        yield f"http://127.0.0.1:{port}"
+    async with serving(settings, upstream, end=lambda: None, log=Log("agent")) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 @pytest.fixture

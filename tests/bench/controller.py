@@ -4,6 +4,7 @@ import asyncio
 import cProfile
 import os
 import signal
+import time
 from pathlib import Path
 
 import click
@@ -25,7 +26,7 @@ class Profile:
         """Forget what was measured so far and measure from here on."""
         if self._profiler is not None:
             self._profiler.disable()
-        self._profiler = cProfile.Profile()
+        self._profiler = cProfile.Profile(time.process_time)
         self._profiler.enable()
 
     def end(self) -> None:

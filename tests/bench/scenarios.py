@@ -14,7 +14,7 @@ from tests.bench import verdict
 from tests.bench.api import CONNECTIONS, ApiError
 from tests.bench.claims import Claims, SeenClaim
 from tests.bench.figures import Result, Snapshot, Window, percentile
-from tests.bench.stage import UnfinishedError, PoolSize, Setting, Stage
+from tests.bench.stage import PoolSize, Setting, Stage, UnfinishedError
 
 SERIAL_CLAIMS = 50
 BURST_CLAIMS = 300

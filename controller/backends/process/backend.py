@@ -14,18 +14,18 @@ from controller.backends.process.record import Ending, Record
 from controller.backends.process.spawn import choose_port, environment, resolve, spawn
 from controller.backends.process.table import boot_id
 from controller.backends.process.watch import Watch
-from controller.errors import Misconfigured, Refused, Transient
+from controller.errors import AgentpoolError, Misconfigured, Refused, Transient
 from controller.ports import LaunchOrder, Remote
 
 log = logging.getLogger(__name__)
 
 
 class ProcessBackend:
-    """Instances as processes of this host, each in a session of its own below one directory; Linux only.
+    """Instances as processes of this host, each in a session of its own; Linux only.
 
-    At most one process is ever started for a uid. Before the start its record is on the disk; the process carries its uid
-    and the installation in its environment, which its children inherit; the record is completed after. Whoever comes
-    later takes the record's word, and looks for the mark in the process table where it has none.
+    At most one process is ever started for a uid. Its record is on the disk before the start; the process carries its
+    uid and the installation in its environment, which its children inherit; the record is completed after. Whoever
+    comes later takes the record's word, and looks for the mark in the process table where it has none.
 
     Instances outlive the operator. A service manager must let them: with systemd, set ``KillMode=process``.
 
@@ -58,7 +58,7 @@ class ProcessBackend:
         self._promised_ports: set[int] = set()
 
     async def start(self) -> None:
-        """Create the root where it is missing, and take up what runs below it. ``Misconfigured`` when it cannot work."""
+        """Create the root where it is missing, and take up what is there. ``Misconfigured`` when it cannot work."""
         try:
             await asyncio.to_thread(self._homes.open)
         except Transient as error:
@@ -77,11 +77,15 @@ class ProcessBackend:
         return await asyncio.shield(task)
 
     async def terminate(self, uid: str, *, grace: float) -> bool:
-        """SIGTERM to its group, SIGKILL to every process of it after ``grace`` seconds, then away with its directory."""
+        """SIGTERM to its group, after ``grace`` seconds SIGKILL to all of it, then its directory is removed."""
         async with self._homes.lock(uid):
-            instance = await self._take_up(uid)
+            try:
+                instance = await self._take_up(uid)
+            except Refused:
+                # Another installation's: to this one it is unknown.
+                return True
             if instance is None:
-                await carry_through(self._discard, uid)
+                await carry_through(self._homes.remove, uid)
                 return True
             ending = instance.record.ending
             if ending is None or ending.grace != grace:
@@ -235,11 +239,8 @@ class ProcessBackend:
                 if await self._take_up(uid) is None:
                     # Its launch was interrupted before the process was started, and may be ordered anew.
                     await carry_through(self._homes.remove, uid)
-        except Transient as error:
+        except AgentpoolError as error:
             log.warning("instance %s is left out of the list: %s", uid, error)
-
-    def _discard(self, uid: str) -> None:
-        self._homes.remove(uid)
 
     def _read_all(self) -> dict[str, Record | None]:
         return {uid: self._read_or_doubt(uid) for uid in self._homes.uids()}

@@ -64,17 +64,27 @@ def force(members: Iterable[Process]) -> list[Process]:
 
 def send(identity: Identity, number: signal.Signals) -> bool:
     """Signal exactly that process, not one that got its pid since; False when it is another user's."""
-    try:
-        pidfd = os.pidfd_open(identity.pid)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        # No descriptor is left: the check is then not bound to the signal, but still microseconds before it.
+    pidfd = open_pidfd(identity)
+    if pidfd is None:
+        # It is gone, or no descriptor is left: the check is then not bound to the signal, but microseconds before it.
         return identify(identity.pid) != identity or _quietly(os.kill, identity.pid, number)
     try:
-        return identify(identity.pid) != identity or _quietly(signal.pidfd_send_signal, pidfd, number)
+        return _quietly(signal.pidfd_send_signal, pidfd, number)
     finally:
         os.close(pidfd)
+
+
+def open_pidfd(identity: Identity) -> int | None:
+    """A descriptor of exactly that process; ``None`` when it is gone, or no descriptor is left."""
+    try:
+        pidfd = os.pidfd_open(identity.pid)
+    except OSError:
+        return None
+    # Looked at after opening: from here on the descriptor cannot come to mean another process.
+    if identify(identity.pid) == identity:
+        return pidfd
+    os.close(pidfd)
+    return None
 
 
 def _quietly(deliver: Callable[[int, signal.Signals], None], target: int, number: signal.Signals) -> bool:

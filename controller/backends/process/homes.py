@@ -5,7 +5,6 @@ import errno
 import fcntl
 import logging
 import os
-import re
 import shutil
 import zlib
 from collections import defaultdict
@@ -16,6 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from controller.backends.process.record import Record
+from controller.backends.process.table import UID
 from controller.errors import Refused, Transient
 
 log = logging.getLogger(__name__)
@@ -23,11 +23,10 @@ log = logging.getLogger(__name__)
 LOCK_SECONDS = 10.0
 """How long to wait for another controller that works on the same instance."""
 _LOCKS = 64
-_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _COMING, _GOING = ".new-", ".gone-"
 
 
-class Damaged(Exception):  # noqa: N818 - it never leaves this package
+class Damaged(Exception):
     """A directory is there, but its record cannot be read."""
 
 
@@ -37,6 +36,7 @@ class Homes:
     def __init__(self, root: Path) -> None:
         # Instances start in a directory of their own, so nothing may depend on the directory of the operator.
         self.root = root.absolute()
+        self._locks = self.root / ".locks"
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def state(self, uid: str) -> Path:
@@ -48,11 +48,12 @@ class Homes:
         return self.root / uid / "log"
 
     def open(self) -> None:
-        """Create the root; nobody but the operator's user may look inside."""
+        """Create the root, for nobody but the operator's user, and see that it can be written."""
         with sorted_errors(self.root):
-            (self.root / ".locks").mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.root.chmod(0o700)
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._locks.mkdir(mode=0o700, exist_ok=True)
             _sync(self.root)
+            (self._locks / "00").touch(mode=0o600)
             for left in self.root.glob(_GOING + "*"):
                 _erase(left)
 
@@ -67,8 +68,8 @@ class Homes:
         number = zlib.crc32(uid.encode()) % _LOCKS
         async with self._turns[number]:
             with sorted_errors(self.root):
-                self._locks().mkdir(mode=0o700, parents=True, exist_ok=True)
-                file = os.open(self._locks() / f"{number:02}", os.O_RDWR | os.O_CREAT, 0o600)
+                self._locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+                file = os.open(self._locks / f"{number:02}", os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 await _acquire(file, uid)
                 yield
@@ -81,12 +82,14 @@ class Homes:
         """Every instance that has a directory."""
         try:
             with os.scandir(self.root) as entries:
-                return [entry.name for entry in entries if _UID.fullmatch(entry.name) and entry.is_dir()]
+                return [entry.name for entry in entries if UID.fullmatch(entry.name) and entry.is_dir()]
         except FileNotFoundError:
             return []
 
     def read(self, uid: str) -> Record | None:
         """The record; ``None`` without a directory, ``Damaged`` when it makes no sense."""
+        if not UID.fullmatch(uid):
+            return None
         try:
             content = (self.root / uid / "record.json").read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -105,7 +108,7 @@ class Homes:
 
     def create(self, record: Record) -> None:
         """Make the directory; it appears complete, with its record on the disk, or not at all."""
-        if not _UID.fullmatch(record.uid):
+        if not UID.fullmatch(record.uid):
             raise Refused("InvalidUid", f"uid {record.uid!r} cannot name a directory: take letters, digits and hyphens")
         coming = self.root / (_COMING + record.uid)
         with sorted_errors(self.root):
@@ -136,21 +139,16 @@ class Homes:
 
         It leaves the list at once; what somebody else's files keep from being erased is tried again at the next start.
         """
+        if not UID.fullmatch(uid):
+            return
         _erase(self.root / (_COMING + uid))
-        going = self.root / (_GOING + uid)
+        going = self.root / f"{_GOING}{uid}-{os.urandom(4).hex()}"
         with sorted_errors(self.root):
-            _erase(going)
             try:
-                (self.root / uid).rename(
-                    going if not going.exists() else going.with_name(f"{going.name}-{os.urandom(4).hex()}")
-                )
+                (self.root / uid).rename(going)
             except FileNotFoundError:
                 return
-        for left in self.root.glob(f"{_GOING}{uid}*"):
-            _erase(left)
-
-    def _locks(self) -> Path:
-        return self.root / ".locks"
+        _erase(going)
 
 
 @contextmanager

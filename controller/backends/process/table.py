@@ -1,6 +1,8 @@
 """The process table of the host at one moment, and who in it belongs to which instance."""
 
 import os
+import re
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -12,8 +14,13 @@ INSTANCE_MARK = "AGENTPOOL_INSTANCE"
 INSTALLATION_MARK = "AGENTPOOL_INSTALLATION"
 """Environment variable that names the installation which made the instance."""
 
+UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+"""What can be a uid, and so the name of a directory."""
+
 PROC = Path("/proc")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+_EXEC_TRIES = 3
+_EXEC_SECONDS = 0.0002
 
 
 class Identity(NamedTuple):
@@ -129,7 +136,9 @@ def _read(pid: int, installation: str | None) -> Process | None:
     fields = stat[stat.rfind(b")") + 2 :].split()
     # A leader whose other threads run on looks like a zombie and is none.
     ended = fields[0] in {b"Z", b"X"} and int(fields[17]) <= 1
-    uid, port = (None, None) if installation is None or ended else _mark(pid, installation)
+    # A kernel thread has no memory, and so no environment.
+    bare = installation is None or ended or fields[20] == b"0"
+    uid, port = (None, None) if bare else _mark(pid, installation or "")
     return Process(
         identity=Identity(pid, int(fields[19])),
         parent=int(fields[1]),
@@ -144,15 +153,21 @@ def _read(pid: int, installation: str | None) -> Process | None:
 
 def _mark(pid: int, installation: str) -> tuple[str | None, int | None]:
     content = _content(pid, "environ")
+    for _ in range(_EXEC_TRIES):
+        if content:
+            break
+        # Either it has none, or it is just becoming another program: then it has none for some microseconds.
+        time.sleep(_EXEC_SECONDS)
+        content = _content(pid, "environ")
     if INSTANCE_MARK.encode() not in content:
         return None, None
     variables = dict(
         entry.decode(errors="surrogateescape").split("=", 1) for entry in content.split(b"\0") if b"=" in entry
     )
-    if variables.get(INSTALLATION_MARK) != installation:
+    uid, port = variables.get(INSTANCE_MARK, ""), variables.get("PORT", "")
+    if variables.get(INSTALLATION_MARK) != installation or not UID.fullmatch(uid):
         return None, None
-    port = variables.get("PORT", "")
-    return variables.get(INSTANCE_MARK), int(port) if port.isdecimal() else None
+    return uid, int(port) if port.isdecimal() else None
 
 
 def _content(pid: int, name: str) -> bytes:

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Coroutine
-from typing import Any
+import time
+from collections.abc import Callable
 
-from controller.backends.process.family import Instance, ask, force
+from controller.backends.process.family import Instance, ask, force, open_pidfd
 from controller.backends.process.homes import Homes
 from controller.backends.process.joint import JointRun, carry_through
 from controller.backends.process.memory import exceeds
@@ -45,7 +45,6 @@ class Watch:
         self._tell = tell
         self._wake = asyncio.Event()
         self._cost = 0.0
-        self._settling: set[asyncio.Task[Any]] = set()
 
     def follow(self, instance: Instance) -> Instance:
         """Hear of its exit from now on, be it our child or not."""
@@ -54,10 +53,9 @@ class Watch:
             return self.instances[uid]
         self.instances[uid] = instance
         if main is not None and instance.record.exit is None:
-            # Gone already, or no descriptor is left: the next look at the table finds it out.
-            with contextlib.suppress(OSError):
-                instance.pidfd = os.pidfd_open(main.pid)
-                asyncio.get_running_loop().add_reader(instance.pidfd, self._exited, instance)
+            instance.pidfd = open_pidfd(main)
+        if instance.pidfd is not None:
+            asyncio.get_running_loop().add_reader(instance.pidfd, self._exited, instance)
         self._wake.set()
         return instance
 
@@ -85,8 +83,6 @@ class Watch:
     async def close(self) -> None:
         """Forget the instances; they live on."""
         await self.look.settle()
-        if self._settling:
-            await asyncio.wait(self._settling)
         for instance in self.instances.values():
             self._let_go(instance)
         self.instances.clear()
@@ -103,42 +99,31 @@ class Watch:
             members = instance.members(table)
             self._let_go(instance)
             message = await carry_through(self._post_mortem, instance, table)
-            left = await self.write(instance, exit=message)
-            if not left and not members:
-                # Another controller has ended and removed it.
+            # The directory of an ending one is about to go: nobody would read it there.
+            ending = instance.record.ending is not None
+            if not await self.write(instance, disk=not ending, exit=message) and not members:
+                # A person, or another controller, removed it.
                 del self.instances[instance.record.uid]
-                return
             log.info("instance %s %s", instance.record.uid, message)
             self._tell(instance.record.remote())
 
-    async def write(self, instance: Instance, **changes: object) -> bool:
+    async def write(self, instance: Instance, *, disk: bool = True, **changes: object) -> bool:
         """Change its record, with its lock held; False when its directory is gone.
 
         What cannot be written now is still known here, and found again in the table by whoever comes after.
         """
         instance.record = instance.record.model_copy(update=changes)
+        self._wake.set()
         try:
-            return await carry_through(self._homes.write, instance.record)
+            return not disk or await carry_through(self._homes.write, instance.record)
         except Transient as error:
             log.warning("the record of instance %s is not up to date: %s", instance.record.uid, error)
             return True
 
     def _exited(self, instance: Instance) -> None:
-        if instance.pidfd is not None:
-            asyncio.get_running_loop().remove_reader(instance.pidfd)
+        # Looks settle what has no descriptor: the next one, and if that cannot, the one after.
+        self._let_go(instance)
         self._wake.set()
-        self._in_background(self.settle(instance))
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._settling.add(task)
-        task.add_done_callback(self._settled)
-
-    def _settled(self, task: asyncio.Task[Any]) -> None:
-        self._settling.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # The next look finds the same exit.
-            log.warning("an exit is not settled yet: %s", error, exc_info=not isinstance(error, AgentpoolError))
 
     def _let_go(self, instance: Instance) -> None:
         if instance.pidfd is not None:
@@ -148,17 +133,19 @@ class Watch:
 
     def _pause(self) -> float:
         """Seconds until the next look; the longest one means that none is needed."""
-        if any(i.record.ending is not None or i.doomed is not None and i.record.kin for i in self.instances.values()):
+        if any(i.record.ending or (i.doomed and i.record.kin) for i in self.instances.values()):
             return ENDING_SECONDS
         if any(i.record.exit is None and (i.limit is not None or i.pidfd is None) for i in self.instances.values()):
             return WATCH_SECONDS
         return LOG_SECONDS
 
     async def _read(self) -> Table:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        table = await asyncio.to_thread(read_table, self._installation)
-        self._cost = loop.time() - began
+        return await asyncio.to_thread(self._read_measured)
+
+    def _read_measured(self) -> Table:
+        began = time.thread_time()
+        table = read_table(self._installation)
+        self._cost = time.thread_time() - began
         return table
 
     async def _look(self) -> None:

@@ -19,6 +19,7 @@ from controller.ports import Endpoint, ProvisionOrder
 from controller.runtime import HttpRuntime
 from tests.doubles.runtime import ScriptedRuntime
 
+QUICK = ("scripted pool", "scripted convos, older", "scripted convos, newer")
 PATIENCE = 30.0
 """Seconds within which anything good happens, however busy the machine is."""
 
@@ -31,7 +32,9 @@ class Subject:
     accept: Callable[[], Awaitable[None]]
 
 
-def order(key: str = "claim-1", join_url: str | None = None, instructions: str = "Plan trips to Tokyo.") -> ProvisionOrder:
+def order(
+    key: str = "claim-1", join_url: str | None = None, instructions: str = "Plan trips to Tokyo."
+) -> ProvisionOrder:
     return ProvisionOrder(key=key, agent_name="Ada", instructions=instructions, join_url=join_url)
 
 
@@ -72,9 +75,7 @@ async def scripted_convos() -> AsyncIterator[ScriptedRuntime]:
         yield instance
 
 
-@pytest.fixture(
-    params=["scripted pool", "scripted convos, older", "scripted convos, newer", "agent pool", "agent convos"]
-)
+@pytest.fixture(params=[*QUICK, "agent pool", "agent convos"])
 async def subject(request: pytest.FixtureRequest, runtime: HttpRuntime, tmp_path: Path) -> AsyncIterator[Subject]:
     async with AsyncExitStack() as stack:
         match request.param:

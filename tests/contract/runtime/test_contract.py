@@ -8,9 +8,13 @@ import pytest
 from controller.errors import Conflict, Refused
 from controller.ports import Provisioned, Readiness
 from controller.runtime import HttpRuntime
-from tests.contract.runtime.conftest import PATIENCE, Subject, open_link, order, waiting_link
+from tests.contract.runtime.conftest import PATIENCE, QUICK, Subject, open_link, order, waiting_link
+
+ONE_AGENT = pytest.mark.parametrize("subject", [*QUICK, "agent pool"], indirect=True)
+"""For what the agent does alike in both protocols: its start is what takes the time."""
 
 
+@ONE_AGENT
 async def test_a_fresh_instance_is_ready_and_in_no_conversation(runtime: HttpRuntime, subject: Subject) -> None:
     assert await runtime.probe(subject.endpoint, timeout=PATIENCE) == Readiness(True, "")
     assert await runtime.conversation(subject.endpoint, timeout=PATIENCE) is None
@@ -48,6 +52,7 @@ async def test_a_join_that_somebody_must_accept_is_pending_until_then(runtime: H
     assert await runtime.conversation(subject.endpoint, timeout=PATIENCE)
 
 
+@ONE_AGENT
 async def test_a_second_claim_finds_the_instance_taken(runtime: HttpRuntime, subject: Subject) -> None:
     first = await runtime.provision(subject.endpoint, order("claim-1"), timeout=PATIENCE)
 
@@ -71,6 +76,7 @@ async def test_the_same_claim_once_more_never_makes_a_second_conversation(
     assert await runtime.conversation(subject.endpoint, timeout=PATIENCE) == first.conversation_id
 
 
+@ONE_AGENT
 async def test_the_same_claim_twice_at_once_makes_one_conversation(runtime: HttpRuntime, subject: Subject) -> None:
     outcomes = await asyncio.gather(
         *(runtime.provision(subject.endpoint, order(), timeout=PATIENCE) for _ in range(2)), return_exceptions=True
@@ -82,6 +88,7 @@ async def test_the_same_claim_twice_at_once_makes_one_conversation(runtime: Http
     assert len(set(provisioned)) == 1
 
 
+@ONE_AGENT
 async def test_another_instances_token_is_refused(runtime: HttpRuntime, subject: Subject) -> None:
     stranger = replace(subject.endpoint, token="token-of-another-instance")
 

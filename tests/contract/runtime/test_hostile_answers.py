@@ -80,7 +80,12 @@ LIES: dict[str, Script] = {
 FINAL: dict[str, tuple[Script, type[AgentpoolError], str, str]] = {
     "409": (answers({"error": "taken by another"}, status=409), Conflict, "", "taken by another"),
     "409 with a page": (answers_bytes(PAGE, HTML, status=409), Conflict, "", "taken"),
-    "400": (answers({"error": "instructions is empty"}, status=400), Refused, "ProvisionRefused", "(400): instructions"),
+    "400": (
+        answers({"error": "instructions is empty"}, status=400),
+        Refused,
+        "ProvisionRefused",
+        "(400): instructions",
+    ),
     "413": (answers({"error": "too large"}, status=413), Refused, "ProvisionRefused", "(413): too large"),
     "422 without a word": (answers({}, status=422), Refused, "ProvisionRefused", "(422)"),
     "401": (answers({"error": "wrong token"}, status=401), Refused, "Unauthorized", "wrong token"),
@@ -112,7 +117,9 @@ async def test_a_broken_answer_to_an_order_passes_by_itself(
 
 
 @pytest.mark.parametrize("script", named(LIES))
-async def test_a_success_that_is_none_is_not_believed(runtime: HttpRuntime, scripted: ScriptedRuntime, script: Script) -> None:
+async def test_a_success_that_is_none_is_not_believed(
+    runtime: HttpRuntime, scripted: ScriptedRuntime, script: Script
+) -> None:
     scripted.script = script
     with pytest.raises(Transient, match=r"shape|names neither"):
         await runtime.provision(scripted.endpoint, order(), timeout=PATIENCE)
@@ -228,7 +235,9 @@ async def test_a_conversation_that_is_not_told_is_an_error(
 async def test_both_words_for_waiting_are_understood(
     runtime: HttpRuntime, scripted: ScriptedRuntime, scripted_convos: ScriptedRuntime, status: str
 ) -> None:
-    scripted.script = answers({"ok": True, "inviteUrl": None, "conversationId": None, "joined": False, "status": status})
+    scripted.script = answers(
+        {"ok": True, "inviteUrl": None, "conversationId": None, "joined": False, "status": status}
+    )
     scripted_convos.script = answers({"status": status})
     for instance in (scripted, scripted_convos):
         provisioned = await runtime.provision(instance.endpoint, order(join_url=open_link()), timeout=PATIENCE)

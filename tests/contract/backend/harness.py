@@ -1,0 +1,170 @@
+"""What the contract suite needs of an implementation besides the port: a world to run it in and hands to disturb it."""
+
+import asyncio
+import json
+import os
+import sys
+import urllib.request
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import psutil
+
+from controller.backends.process import ProcessBackend
+from controller.model import BackendSpec, Template
+from controller.ports import Backend, LaunchOrder
+
+PATIENCE = 30.0
+"""Seconds within which anything happens, however busy the machine is."""
+PROGRAM = Path(__file__).with_name("agent_program.py")
+INSTALLATION = "installation-of-the-test"
+OURS = "AGENTPOOL_INSTANCE"
+
+Behaviour = Literal["serve", "fail", "stubborn"]
+
+
+class Harness(Protocol):
+    """One world in which backends of one kind run; each ``make`` is a controller that starts in it."""
+
+    async def make(self, installation: str = INSTALLATION) -> Backend:
+        """A backend that has started, over what is already there."""
+        ...
+
+    def order(self, uid: str, behaviour: Behaviour = "serve", env: Mapping[str, str] | None = None) -> LaunchOrder:
+        """An order for an agent that serves, or fails at once with code 3, or does not listen when asked to stop."""
+        ...
+
+    async def ready(self, uid: str) -> None:
+        """Wait until the agent does what it was ordered to do."""
+        ...
+
+    async def environment(self, uid: str) -> Mapping[str, str]:
+        """The environment that the agent itself sees."""
+        ...
+
+    async def kill_remote(self, uid: str) -> None:
+        """Let it die by itself."""
+        ...
+
+    async def count_running(self, uid: str) -> int:
+        """How many remotes of the instance run, whatever the backend says."""
+        ...
+
+    async def close(self) -> None:
+        """End the world."""
+        ...
+
+
+class ProcessHarness:
+    """Real processes below a directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.backends: list[ProcessBackend] = []
+
+    async def make(self, installation: str = INSTALLATION) -> ProcessBackend:
+        backend = ProcessBackend(
+            self.root, installation=installation, default_command=[sys.executable, "-S", str(PROGRAM)]
+        )
+        await backend.start()
+        self.backends.append(backend)
+        return backend
+
+    def order(
+        self, uid: str, behaviour: str = "serve", env: Mapping[str, str] | None = None, **template: Any
+    ) -> LaunchOrder:
+        return LaunchOrder(
+            uid=uid,
+            name=f"pool-{uid}",
+            namespace="default",
+            pool="pool",
+            backend=BackendSpec.model_validate({"process": {}}),
+            template=Template.model_validate(template),
+            env={"BEHAVIOUR": behaviour, **(env or {})},
+        )
+
+    async def ready(self, uid: str) -> None:
+        await eventually((self.root / uid / "state" / "ready").exists)
+
+    async def environment(self, uid: str) -> Mapping[str, str]:
+        await self.ready(uid)
+        [process] = processes(uid)
+        port = process.environ()["PORT"]
+        answer = await asyncio.to_thread(_get, f"http://127.0.0.1:{port}/")
+        environment: dict[str, str] = json.loads(answer)
+        return environment
+
+    async def kill_remote(self, uid: str) -> None:
+        for process in processes(uid):
+            process.kill()
+
+    async def count_running(self, uid: str) -> int:
+        return len(processes(uid))
+
+    async def close(self) -> None:
+        for backend in self.backends:
+            await backend.close()
+        for process in processes_below(self.root):
+            with suppress(psutil.Error):
+                process.kill()
+        reap()
+
+
+def processes(uid: str) -> list[psutil.Process]:
+    """Every living process that carries the mark of the instance."""
+    return [process for process in _living() if _environ(process).get(OURS) == uid]
+
+
+def processes_below(root: Path) -> list[psutil.Process]:
+    """Every living process of any instance below a root."""
+    return [p for p in _living() if _environ(p).get("OPENCLAW_STATE_DIR", "").startswith(f"{root}{os.sep}")]
+
+
+def reap() -> None:
+    """Collect the exits of our own children."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+
+
+async def eventually(condition: Callable[[], Any] | Callable[[], Awaitable[Any]]) -> Any:
+    """Wait for a condition, generously, and return what it gave."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found = condition()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def end(backend: Backend, uid: str, grace: float = 0.0) -> None:
+    """Terminate until it is gone."""
+    await eventually(lambda: backend.terminate(uid, grace=grace))
+
+
+def _living() -> list[psutil.Process]:
+    return [p for p in psutil.process_iter() if _status(p) not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}]
+
+
+def _status(process: psutil.Process) -> str:
+    try:
+        return process.status()
+    except psutil.Error:
+        return psutil.STATUS_DEAD
+
+
+def _environ(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except (psutil.Error, OSError):
+        return {}
+
+
+def _get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+        content: bytes = answer.read()
+        return content

@@ -1,0 +1,275 @@
+"""The promises of the Backend port, against every backend there is."""
+
+import asyncio
+import random
+from functools import partial
+
+import pytest
+
+from controller.ports import Backend, Remote, RemoteState
+from tests.contract.backend.harness import PATIENCE, Harness, end, eventually
+
+RUNNING, EXITED = RemoteState.RUNNING, RemoteState.EXITED
+
+
+async def states(backend: Backend) -> dict[str, RemoteState]:
+    return {remote.uid: remote.state for remote in await backend.list()}
+
+
+async def next_change(backend: Backend, uid: str) -> Remote:
+    async with asyncio.timeout(PATIENCE):
+        async for remote in backend.changes():
+            if remote.uid == uid:
+                return remote
+    raise AssertionError("the changes ended")
+
+
+async def test_nothing_exists_at_first(backend: Backend) -> None:
+    assert list(await backend.list()) == []
+
+
+async def test_a_launched_instance_runs_and_is_listed_as_it_was_announced(backend: Backend, harness: Harness) -> None:
+    remote = await backend.launch(harness.order("a"))
+
+    assert (remote.uid, remote.state) == ("a", RUNNING)
+    assert remote.url is not None
+    assert list(await backend.list()) == [remote]
+    assert await harness.count_running("a") == 1
+
+
+async def test_an_instance_gets_its_order_s_environment(backend: Backend, harness: Harness) -> None:
+    env = {"OPENCLAW_GATEWAY_TOKEN": "s3cret", "LINES": "two\nlines", "EMPTY": "", "ÜMLAUT": "grün"}
+    remote = await backend.launch(harness.order("a", env=env))
+    seen = await harness.environment("a")
+
+    assert env.items() <= seen.items()
+    assert remote.url is not None
+    assert remote.url.endswith(":" + seen["PORT"])
+    assert seen["OPENCLAW_STATE_DIR"]
+
+
+async def test_launching_again_finds_what_runs(backend: Backend, harness: Harness) -> None:
+    first = await backend.launch(harness.order("a"))
+
+    assert await backend.launch(harness.order("a")) == first
+    assert await harness.count_running("a") == 1
+
+
+async def test_launches_at_the_same_moment_make_one_remote(backend: Backend, harness: Harness) -> None:
+    remotes = await asyncio.gather(*(backend.launch(harness.order("a")) for _ in range(5)))
+
+    assert len(set(remotes)) == 1
+    assert await harness.count_running("a") == 1
+
+
+async def test_launches_by_two_controllers_at_the_same_moment_make_one_remote(harness: Harness) -> None:
+    controllers = [await harness.make() for _ in range(3)]
+    remotes = await asyncio.gather(*(controller.launch(harness.order("a")) for controller in controllers))
+
+    assert len(set(remotes)) == 1
+    assert await harness.count_running("a") == 1
+
+
+async def test_instances_of_a_burst_are_all_different(backend: Backend, harness: Harness) -> None:
+    remotes = await asyncio.gather(*(backend.launch(harness.order(f"burst-{n}")) for n in range(8)))
+
+    assert len({remote.url for remote in remotes}) == 8
+    assert len({remote.backend_id for remote in remotes}) == 8
+
+
+async def test_a_launch_whose_caller_gave_up_leaves_one_remote_that_is_listed(
+    backend: Backend, harness: Harness
+) -> None:
+    launch = asyncio.create_task(backend.launch(harness.order("a")))
+    await asyncio.sleep(0)
+    launch.cancel()
+    await asyncio.wait([launch])
+
+    assert (await backend.launch(harness.order("a"))).state is RUNNING
+    assert await states(backend) == {"a": RUNNING}
+    assert await harness.count_running("a") == 1
+
+
+async def test_instances_live_on_when_the_controller_goes_and_the_next_one_finds_them(harness: Harness) -> None:
+    first = await harness.make()
+    remote = await first.launch(harness.order("a"))
+    await first.close()
+    assert await harness.count_running("a") == 1
+
+    second = await harness.make()
+    assert list(await second.list()) == [remote]
+    assert await second.launch(harness.order("a")) == remote
+    assert await harness.count_running("a") == 1
+
+
+async def test_an_exit_is_told_and_listed_with_its_reason(backend: Backend, harness: Harness) -> None:
+    await backend.launch(harness.order("a", "fail"))
+    told = await next_change(backend, "a")
+
+    assert told.state is EXITED
+    assert "exited with code 3" in told.message
+    assert list(await backend.list()) == [told]
+
+
+async def test_a_killed_instance_is_told(backend: Backend, harness: Harness) -> None:
+    await backend.launch(harness.order("a"))
+    await harness.kill_remote("a")
+
+    assert "SIGKILL" in (await next_change(backend, "a")).message
+
+
+async def test_an_exit_is_told_by_a_controller_that_found_the_instance(harness: Harness) -> None:
+    first = await harness.make()
+    await first.launch(harness.order("a"))
+    await first.close()
+    second = await harness.make()
+    await harness.kill_remote("a")
+
+    assert (await next_change(second, "a")).state is EXITED
+
+
+async def test_an_exit_while_no_controller_ran_is_listed(harness: Harness) -> None:
+    first = await harness.make()
+    await first.launch(harness.order("a"))
+    await first.close()
+    await harness.kill_remote("a")
+
+    [remote] = await (await harness.make()).list()
+    assert remote.state is EXITED
+    assert remote.message
+
+
+async def test_the_reason_of_an_exit_survives_the_controller(harness: Harness) -> None:
+    first = await harness.make()
+    await first.launch(harness.order("a", "fail"))
+    told = await next_change(first, "a")
+    await first.close()
+
+    assert list(await (await harness.make()).list()) == [told]
+
+
+async def test_what_happens_before_changes_are_followed_is_kept(backend: Backend, harness: Harness) -> None:
+    await backend.launch(harness.order("a", "fail"))
+    await eventually(lambda: _is_exited(backend, "a"))
+
+    assert (await next_change(backend, "a")).state is EXITED
+
+
+async def test_changes_can_be_followed_again_after_they_were_left(backend: Backend, harness: Harness) -> None:
+    await backend.launch(harness.order("a", "fail"))
+    await next_change(backend, "a")
+    await backend.launch(harness.order("b", "fail"))
+
+    assert (await next_change(backend, "b")).state is EXITED
+
+
+async def test_an_exited_instance_is_never_started_again(backend: Backend, harness: Harness) -> None:
+    await backend.launch(harness.order("a"))
+    await harness.kill_remote("a")
+    await eventually(lambda: _is_exited(backend, "a"))
+
+    assert (await backend.launch(harness.order("a"))).state is EXITED
+    assert await harness.count_running("a") == 0
+
+
+@pytest.mark.parametrize("uid", ["never-heard-of", "../escape", ""], ids=["unknown", "a path", "empty"])
+async def test_what_does_not_exist_is_gone(backend: Backend, uid: str) -> None:
+    assert await backend.terminate(uid, grace=60.0) is True
+
+
+async def test_a_terminated_instance_leaves_nothing(backend: Backend, harness: Harness) -> None:
+    await backend.launch(harness.order("a"))
+    await backend.launch(harness.order("b"))
+    await end(backend, "a", grace=60.0)
+
+    assert await harness.count_running("a") == 0
+    assert await states(backend) == {"b": RUNNING}
+    assert await backend.terminate("a", grace=60.0) is True
+
+
+async def test_an_exited_instance_is_terminated_too(backend: Backend, harness: Harness) -> None:
+    await backend.launch(harness.order("a", "fail"))
+    await eventually(lambda: _is_exited(backend, "a"))
+    await end(backend, "a", grace=60.0)
+
+    assert await states(backend) == {}
+
+
+async def test_an_instance_that_does_not_listen_gets_its_grace_and_is_then_forced(
+    backend: Backend, harness: Harness
+) -> None:
+    await backend.launch(harness.order("a", "stubborn"))
+    await harness.ready("a")
+
+    # Asking does not wait for the grace period: else this line would take the patience of the whole suite.
+    assert [await backend.terminate("a", grace=3600.0) for _ in range(3)] == [False] * 3
+    assert await harness.count_running("a") == 1
+    await end(backend, "a", grace=0.3)
+    assert await harness.count_running("a") == 0
+
+
+async def test_an_end_that_was_begun_goes_on_after_a_restart(harness: Harness) -> None:
+    first = await harness.make()
+    await first.launch(harness.order("a", "stubborn"))
+    await harness.ready("a")
+    assert await first.terminate("a", grace=0.5) is False
+    await first.close()
+    second = await harness.make()
+    await end(second, "a", grace=0.5)
+
+    assert await harness.count_running("a") == 0
+    assert await states(second) == {}
+
+
+async def test_the_completion_of_an_end_is_told(backend: Backend, harness: Harness) -> None:
+    await backend.launch(harness.order("a", "stubborn"))
+    await harness.ready("a")
+    await backend.terminate("a", grace=0.3)
+
+    async with asyncio.timeout(PATIENCE):
+        async for remote in backend.changes():
+            if remote.uid == "a" and await harness.count_running("a") == 0:
+                break
+    await end(backend, "a", grace=0.3)
+    assert await states(backend) == {}
+
+
+async def test_another_installation_s_instances_are_not_seen_nor_touched(harness: Harness) -> None:
+    ours, theirs = await harness.make(), await harness.make("another-installation")
+    await theirs.launch(harness.order("a"))
+
+    assert await states(ours) == {}
+    assert await ours.terminate("a", grace=0.0) is True
+    assert await harness.count_running("a") == 1
+    assert await states(theirs) == {"a": RUNNING}
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_happens_the_list_tells_what_exists(harness: Harness, seed: int) -> None:
+    """Launches, deaths, ends and restarts in a random order, against a model that is a dictionary."""
+    dice = random.Random(seed)
+    backend = await harness.make()
+    expected: dict[str, RemoteState] = {}
+    for _ in range(14):
+        uid = dice.choice("abc")
+        match dice.choice(["launch", "launch", "die", "end", "restart"]):
+            case "launch":
+                expected.setdefault(uid, RUNNING)
+                assert (await backend.launch(harness.order(uid))).state is expected[uid]
+            case "die" if uid in expected:
+                await harness.kill_remote(uid)
+                expected[uid] = EXITED
+                await eventually(partial(_is_exited, backend, uid))
+            case "end":
+                await end(backend, uid)
+                expected.pop(uid, None)
+            case "restart":
+                await backend.close()
+                backend = await harness.make()
+        assert await states(backend) == expected
+        for each in "abc":
+            assert await harness.count_running(each) == (expected.get(each) is RUNNING)
+
+
+async def _is_exited(backend: Backend, uid: str) -> bool:
+    return (await states(backend)).get(uid) is EXITED

@@ -1,0 +1,201 @@
+"""An instance is all of its processes: none of them survives it, none of somebody else's is touched."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+import psutil
+import pytest
+
+from controller.backends.process.memory import exceeds, limit_bytes
+from controller.backends.process.table import Identity, identify, read_table
+from controller.ports import Remote, RemoteState
+from tests.contract.backend.harness import INSTALLATION, PATIENCE, ProcessHarness, end, eventually, processes as marked
+
+
+@contextmanager
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has nothing to do with any instance, in a session of its own."""
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+def offspring(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+async def changed(changes: AsyncIterator[Remote]) -> Remote:
+    async with asyncio.timeout(PATIENCE):
+        return await anext(changes)
+
+
+def main_pid(remote: Remote) -> int:
+    return int(remote.backend_id.removeprefix("pid "))
+
+
+def edit_record(world: ProcessHarness, uid: str, **changes: object) -> None:
+    file = world.root / uid / "record.json"
+    file.write_bytes(orjson.dumps({**orjson.loads(file.read_bytes()), **changes}))
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["by the same controller", "by the next controller"])
+async def test_children_end_with_their_instance_wherever_they_hide(processes: ProcessHarness, restart: bool) -> None:
+    backend = await processes.make()
+    pid = main_pid(await backend.launch(processes.order("a", "parent")))
+    await processes.ready("a")
+    await eventually(lambda: len(offspring(pid)) == 4)
+    family = [psutil.Process(pid), *offspring(pid)]
+    if restart:
+        await backend.close()
+        backend = await processes.make()
+
+    await end(backend, "a", grace=0.5)
+    assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+async def test_children_that_outlive_their_parent_end_with_the_instance(processes: ProcessHarness) -> None:
+    backend = await processes.make()
+    pid = main_pid(await backend.launch(processes.order("a", "orphaner")))
+    await processes.ready("a")
+    [child] = await eventually(lambda: offspring(pid))
+    psutil.Process(pid).kill()
+    await eventually(lambda: not [p for p in marked("a") if p.pid == pid])
+    assert child.is_running()
+
+    [remote] = await backend.list()
+    assert remote.state is RemoteState.EXITED
+    await end(backend, "a", grace=0.2)
+    assert marked("a") == []
+
+
+async def test_a_pid_that_means_another_process_by_now_is_left_alone(processes: ProcessHarness) -> None:
+    backend = await processes.make()
+    remote = await backend.launch(processes.order("a"))
+    await backend.close()
+    psutil.Process(main_pid(remote)).kill()
+    with bystander() as innocent:
+        now = identify(innocent.pid)
+        assert now is not None
+        edit_record(processes, "a", main=[innocent.pid, now.started - 1], kin=[[innocent.pid, now.started - 1]])
+        backend = await processes.make()
+
+        [listed] = await backend.list()
+        assert listed.state is RemoteState.EXITED
+        await end(backend, "a")
+        assert innocent.poll() is None
+
+
+async def test_after_a_restart_of_the_host_no_record_means_a_process(processes: ProcessHarness) -> None:
+    backend = await processes.make()
+    remote = await backend.launch(processes.order("a"))
+    await backend.close()
+    psutil.Process(main_pid(remote)).kill()
+    with bystander() as innocent:
+        edit_record(processes, "a", main=identify(innocent.pid), boot="another-run-of-the-kernel")
+        backend = await processes.make()
+
+        [listed] = await backend.list()
+        assert listed.state is RemoteState.EXITED
+        await end(backend, "a")
+        assert innocent.poll() is None
+
+
+async def test_an_instance_without_its_directory_is_still_known_and_can_be_ended(processes: ProcessHarness) -> None:
+    first = await processes.make()
+    remote = await first.launch(processes.order("a"))
+    await processes.ready("a")
+    await first.close()
+    shutil.rmtree(processes.root)
+    backend = await processes.make()
+
+    assert list(await backend.list()) == [remote]
+    assert await backend.launch(processes.order("a")) == remote
+    assert len(marked("a")) == 1
+    await end(backend, "a")
+    assert marked("a") == []
+    assert list(await backend.list()) == []
+
+
+async def test_an_instance_runs_in_a_session_of_its_own_without_a_terminal(processes: ProcessHarness) -> None:
+    backend = await processes.make()
+    pid = main_pid(await backend.launch(processes.order("a")))
+    await processes.ready("a")
+
+    assert os.getsid(pid) == pid
+    assert psutil.Process(pid).terminal() is None
+    assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
+    held = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
+    assert not [name for name in held if name.startswith(str(processes.root)) and not name.endswith("/a/log")]
+
+
+async def test_the_first_to_go_when_the_host_runs_out_of_memory_is_an_instance(processes: ProcessHarness) -> None:
+    backend = await processes.make()
+    pid = main_pid(await backend.launch(processes.order("a")))
+    await processes.ready("a")
+
+    assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) > int(Path("/proc/self/oom_score_adj").read_text())
+
+
+async def test_an_instance_that_exceeds_its_memory_limit_is_killed_with_all_its_processes(
+    processes: ProcessHarness,
+) -> None:
+    backend = await processes.make()
+    # No single process of it uses more than 128Mi.
+    await backend.launch(processes.order("a", "greedy", resources={"memory": "128Mi"}))
+    await backend.launch(processes.order("modest", resources={"memory": "128Mi"}))
+    told = await changed(backend.changes())
+
+    assert (told.uid, told.state) == ("a", RemoteState.EXITED)
+    assert told.message == "exceeded its memory limit of 128Mi and was killed"
+    await eventually(lambda: not marked("a"))
+    assert len(marked("modest")) == 1
+
+
+async def test_the_limit_is_kept_by_the_next_controller(processes: ProcessHarness) -> None:
+    first = await processes.make()
+    await first.launch(processes.order("a", "greedy"))
+    await first.close()
+    edit_record(processes, "a", memory="100M")
+    second = await processes.make()
+
+    assert "exceeded its memory limit of 100M" in (await changed(second.changes())).message
+
+
+async def test_memory_that_processes_share_is_counted_once(processes: ProcessHarness) -> None:
+    code = "import os, time; block = b'x' * (60 << 20); [os.fork() for _ in range(2)]; time.sleep(600)"
+    backend = await processes.make()
+    await backend.launch(processes.order("a", command=[sys.executable, "-S", "-c", code]))
+    limit = limit_bytes("128Mi")
+
+    def grown() -> bool:
+        family = read_table(INSTALLATION).family("a", None, ())
+        return len(family) == 4 and sum(process.rss for process in family) > limit
+
+    await eventually(grown)
+    family = read_table(INSTALLATION).family("a", None, ())
+    assert not exceeds(family, limit)
+    assert exceeds(family, limit_bytes("32Mi"))
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [("1", 1), ("5k", 5000), ("2Ki", 2048), ("512Mi", 512 << 20), ("1G", 10**9), ("3Gi", 3 << 30), ("1T", 10**12)],
+)
+def test_a_limit_is_read_as_kubernetes_reads_it(written: str, size: int) -> None:
+    assert limit_bytes(written) == size
+
+
+def test_an_identity_is_that_of_one_process_only() -> None:
+    mine = identify(os.getpid())
+    assert mine is not None
+    table = read_table(INSTALLATION)
+
+    assert table.alive(mine)
+    assert not table.alive(Identity(mine.pid, mine.started + 1))
