@@ -126,7 +126,7 @@ def _require_an_agent(answer: Answer, secrets: Sequence[str]) -> None:
             " it was started with another one",
         )
     # A page from a gateway on its way up or a proxy's 5xx passes; a page as an answer, or no such path, does not.
-    if status in {404} or (answer.is_html and (status == 200 or 400 <= status < 500)):
+    if status in {404, 405} or (answer.is_html and (status == 200 or 400 <= status < 500)):
         raise Refused("NotAnAgentRuntime", f"what answers at the instance's address: {_unexpected(answer, secrets)}")
 
 

@@ -146,18 +146,17 @@ class Transport:
             )
         finally:
             # Never the context manager: it waits for a request body that the other side does not care to read.
-            if keep and response.content.at_eof():
+            # Closed by this side, because the other one may not honour the header.
+            if keep:
                 response.release()
             else:
                 response.close()
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
+            # Its own limit would count the wait for a connection into the deadline; the slots have done that.
             connector = aiohttp.TCPConnector(
-                limit=0,
-                resolver=self._resolver,
-                use_dns_cache=False,
-                **({"keepalive_timeout": IDLE_SECONDS} if self._idle else {"force_close": True}),
+                limit=0, keepalive_timeout=IDLE_SECONDS, resolver=self._resolver, use_dns_cache=False
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,

@@ -60,7 +60,7 @@ def type_fault(metadata: Any) -> str:
     return ""
 
 
-_EXPECTED = {"string": str, "object": dict, "array": list, "boolean": bool, "integer": int}
+_EXPECTED: dict[str, Any] = {"string": str, "object": dict, "array": list, "boolean": bool, "integer": int}
 
 
 def _go(value: Any) -> str:

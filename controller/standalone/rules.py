@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -108,19 +107,40 @@ def _explained(error: str) -> str:
     return f"no such key: {found[1]}" if found else error
 
 
-def _rule(where: str, spec: Mapping[str, Any]) -> Rule:
+def _time_fields(schema: Schema, chain: str = "") -> Iterator[str]:
+    if schema.get("format") == "date-time":
+        yield chain
+    for name, below in (schema.get("properties") or {}).items():
+        yield from _time_fields(below, f"{chain}.{name}")
+
+
+def _with_timestamps(expression: str, schema: Schema) -> str:
+    """Date-time fields are timestamps to CEL, but cel-expr-python takes none inside a map: the expression converts them.
+
+    Fields of `self` and `oldSelf` named in full are converted, items of lists inside macros are not.
+    """
+    for chain in _time_fields(schema):
+        field = re.compile(rf"(?<![\w.])(has\(\s*)?((?:self|oldSelf){re.escape(chain)})(?![\w.(\[])")
+        expression = field.sub(lambda found: found[0] if found[1] else f"timestamp({found[2]})", expression)
+    return expression
+
+
+def _rule(where: str, spec: Mapping[str, Any], schema: Schema) -> Rule:
     text = spec["rule"].strip()
+    converted = _with_timestamps(text, schema)
     transition = _mentions(text, "oldSelf")
     optional_old = bool(spec.get("optionalOldSelf"))
-    program_text = text
+    program_text = converted
     if optional_old:
-        program_text = f"cel.bind(oldSelf, had__old ? optional.of(old__value) : optional.none(), {text})"
+        program_text = f"cel.bind(oldSelf, had__old ? optional.of(old__value) : optional.none(), {converted})"
     expression = spec.get("messageExpression")
     return Rule(
         text=text,
         program=_compile(f"{where}.rule", program_text),
         message=spec.get("message", ""),
-        message_program=_compile(f"{where}.messageExpression", expression) if expression else None,
+        message_program=(
+            _compile(f"{where}.messageExpression", _with_timestamps(expression, schema)) if expression else None
+        ),
         reason=spec.get("reason") or "FieldValueInvalid",
         field_path=spec.get("fieldPath", ""),
         transition=transition,
@@ -196,7 +216,7 @@ class Rules:
 def compile_rules(schema: Schema, where: str = "", *, root: bool = True) -> Rules | None:
     """The rules of a schema, or None when there is none anywhere in it; RuleError for one that does not compile."""
     own = tuple(
-        _rule(f"{where}.x-kubernetes-validations[{index}]", spec)
+        _rule(f"{where}.x-kubernetes-validations[{index}]", spec, schema)
         for index, spec in enumerate(schema.get("x-kubernetes-validations") or ())
     )
     properties: dict[str, Rules] = {}
@@ -218,17 +238,8 @@ Typing = Callable[[Any], Any]
 """Turns decoded JSON into what CEL sees."""
 
 
-def _time(value: Any) -> Any:
-    try:
-        return datetime.fromisoformat(value.upper().replace("Z", "+00:00"))
-    except (ValueError, AttributeError):
-        return value
-
-
 def _typing(schema: Schema) -> Typing | None:
-    """How values of a schema become typed: dates are timestamps, numbers doubles. None where JSON will do as it is."""
-    if schema.get("format") == "date-time":
-        return _time
+    """How values of a schema become typed: numbers are doubles. None where JSON will do as it is."""
     if schema.get("type") == "number":
         return lambda value: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if schema.get("type") == "integer":

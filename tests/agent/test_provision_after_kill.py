@@ -39,7 +39,8 @@ async def test_killed_after_the_intent_it_creates_on_the_repeat(new_instance: Ca
     await killed_while_provisioning(instance, intent.exists)
     assert read(intent) == {"key": "claim-1", "answer": None}
     instance.start(LOOPBACK_CREATE_SECONDS="0")
-    await instance.ready()
+    assert (await instance.ready()).json["clean"] is False
+    assert (await instance.convos_status())["clean"] is True
     assert (await instance.provision("claim-2")).status == 409
     reply = await instance.provision("claim-1")
     assert (reply.status, reply.json["status"]) == (200, "created")

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -68,13 +69,15 @@ def _pids(folder: Path) -> dict[str, int]:
 
 
 async def _script(script: Path, folder: Path, env: Mapping[str, str]) -> str:
-    process = await asyncio.create_subprocess_exec(
-        script, folder, env={**os.environ, **env}, stdout=asyncio.subprocess.PIPE, start_new_session=True
-    )
-    output, _ = await process.communicate()
-    if process.returncode != 0:
-        raise Misconfigured(f"{script} failed with exit code {process.returncode}: see what it printed above")
-    return output.decode()
+    # Not through a pipe: under uvloop the daemons would inherit it, and it would never come to its end.
+    with tempfile.TemporaryFile() as printed:
+        process = await asyncio.create_subprocess_exec(
+            script, folder, env={**os.environ, **env}, stdout=printed, start_new_session=True
+        )
+        if await process.wait() != 0:
+            raise Misconfigured(f"{script} failed with exit code {process.returncode}: see what it printed above")
+        printed.seek(0)
+        return printed.read().decode()
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 import pytest
@@ -27,6 +27,7 @@ JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
 
 Object = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass
@@ -95,7 +96,7 @@ def widget_definition(group: str) -> Object:
     return definition
 
 
-async def eventually[T](check: Callable[[], Awaitable[T]]) -> T:
+async def eventually(check: Callable[[], Awaitable[T]]) -> T:
     """The first truthy outcome of `check`; fails after a generous deadline."""
     end = time.monotonic() + DEADLINE
     while not (outcome := await check()):
@@ -245,7 +246,9 @@ def group(server: Server) -> Iterator[str]:
     group = f"g{secrets.token_hex(3)}.test.agentpool.dev"
     definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     headers = {"Authorization": f"Bearer {server.token}"}
-    with httpx.Client(base_url=server.url, verify=server.tls, headers=headers, timeout=DEADLINE, trust_env=False) as http:
+    with httpx.Client(
+        base_url=server.url, verify=server.tls, headers=headers, timeout=DEADLINE, trust_env=False
+    ) as http:
         answer = http.post(definitions, json=widget_definition(group))
         assert answer.status_code == 201, answer.text
         _settle(http, f"/apis/{group}/v1alpha1/widgets")
@@ -283,5 +286,3 @@ def standalone(tmp_path: Path) -> Iterator[Process]:
     yield process
     if process._process is not None and process._process.poll() is None:
         process.kill()
-
-

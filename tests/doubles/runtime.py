@@ -197,11 +197,15 @@ def answers(value: object, *, status: int = 200, headers: Mapping[str, str] | No
     return script
 
 
-def answers_bytes(body: bytes, content_type: str = "application/json", *, status: int = 200) -> Script:
-    """These bytes, as this type."""
+def answers_bytes(
+    body: bytes, content_type: str = "application/json", *, status: int = 200, encoding: str = "identity"
+) -> Script:
+    """These bytes, as this type and encoding."""
 
     async def script(_runtime: ScriptedRuntime, _request: web.Request) -> web.StreamResponse:
-        return web.Response(body=body, status=status, headers={"Content-Type": content_type})
+        return web.Response(
+            body=body, status=status, headers={"Content-Type": content_type, "Content-Encoding": encoding}
+        )
 
     return script
 

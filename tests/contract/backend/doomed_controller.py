@@ -57,8 +57,8 @@ async def launch(over: ProcessBackend, uid: str) -> object:
     )
 
 
-async def terminate(over: ProcessBackend, uid: str) -> object:
-    return await end(over, uid, grace=5.0)
+async def terminate(over: ProcessBackend, uid: str) -> None:
+    await end(over, uid, grace=5.0)
 
 
 async def burst(over: ProcessBackend, uid: str) -> object:

@@ -16,19 +16,30 @@ import pytest
 from controller.backends.process.memory import exceeds, limit_bytes
 from controller.backends.process.table import Identity, identify, read_table
 from controller.ports import Remote, RemoteState
-from tests.contract.backend.harness import INSTALLATION, PATIENCE, ProcessHarness, end, eventually, processes as marked
+from tests.contract.backend.harness import INSTALLATION, PATIENCE, ProcessHarness, end, eventually
+from tests.contract.backend.harness import processes as marked
 
 
 @contextmanager
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
     """A process that has nothing to do with any instance, in a session of its own."""
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def offspring(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
+
+
+def open_files(pid: int) -> dict[str, str]:
+    return {file.name: str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def expendable(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
 async def changed(changes: AsyncIterator[Remote]) -> Remote:
@@ -98,7 +109,7 @@ async def test_after_a_restart_of_the_host_no_record_means_a_process(processes: 
     await backend.close()
     psutil.Process(main_pid(remote)).kill()
     with bystander() as innocent:
-        edit_record(processes, "a", main=identify(innocent.pid), boot="another-run-of-the-kernel")
+        edit_record(processes, "a", main=list(identify(innocent.pid) or ()), boot="another-run-of-the-kernel")
         backend = await processes.make()
 
         [listed] = await backend.list()
@@ -130,9 +141,9 @@ async def test_an_instance_runs_in_a_session_of_its_own_without_a_terminal(proce
 
     assert os.getsid(pid) == pid
     assert psutil.Process(pid).terminal() is None
-    assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
-    held = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
-    assert not [name for name in held if name.startswith(str(processes.root)) and not name.endswith("/a/log")]
+    files = open_files(pid)
+    assert files["0"] == "/dev/null"
+    assert {file for file in files.values() if file.startswith(str(processes.root))} == {str(processes.root / "a/log")}
 
 
 async def test_the_first_to_go_when_the_host_runs_out_of_memory_is_an_instance(processes: ProcessHarness) -> None:
@@ -140,7 +151,7 @@ async def test_the_first_to_go_when_the_host_runs_out_of_memory_is_an_instance(p
     pid = main_pid(await backend.launch(processes.order("a")))
     await processes.ready("a")
 
-    assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) > int(Path("/proc/self/oom_score_adj").read_text())
+    assert expendable(pid) > expendable(os.getpid())
 
 
 async def test_an_instance_that_exceeds_its_memory_limit_is_killed_with_all_its_processes(

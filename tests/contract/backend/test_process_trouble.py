@@ -18,7 +18,8 @@ from controller.backends.process.record import Record
 from controller.backends.process.table import boot_id
 from controller.errors import Misconfigured, Refused, Transient
 from controller.ports import RemoteState
-from tests.contract.backend.harness import INSTALLATION, ProcessHarness, end, eventually, processes as marked
+from tests.contract.backend.harness import INSTALLATION, ProcessHarness, end, eventually
+from tests.contract.backend.harness import processes as marked
 
 
 def script(tmp_path: Path, content: str, mode: int = 0o755) -> str:
@@ -33,7 +34,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 kB."""
     place = tmp_path / "small"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place], check=False, capture_output=True
+    )
     if mounted.returncode != 0:
         pytest.skip("a file system of its own can be mounted only by root")
     yield place
@@ -179,7 +182,7 @@ async def test_a_full_disk_is_a_passing_trouble(small_disk: Path) -> None:
     backend = await world.make()
     await backend.launch(world.order("before"))
     fill(small_disk)
-    with pytest.raises(Transient, match="is full .* free space"):
+    with pytest.raises(Transient, match=r"is full .* free space"):
         await backend.launch(world.order("a"))
     assert marked("a") == []
     assert [remote.uid for remote in await backend.list()] == ["before"]

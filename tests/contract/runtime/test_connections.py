@@ -11,7 +11,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from controller.errors import Transient
-from controller.ports import Readiness
+from controller.ports import Endpoint, Readiness
 from controller.runtime import HttpRuntime
 from controller.runtime.client import MAX_PROBES
 from controller.runtime.resolver import KEEP_SECONDS, RememberingResolver
@@ -141,6 +141,25 @@ async def test_an_order_has_a_connection_of_its_own_that_is_closed_behind_it(
     await runtime.provision(scripted.endpoint, order(), timeout=PATIENCE)
     assert len(scripted.connections) == 2
     await eventually(lambda: _is(connected(scripted) == 1), "the order's connection is closed")
+
+
+async def test_an_instance_cannot_keep_the_connection_of_an_order(runtime: HttpRuntime) -> None:
+    hung_up = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        body = b'{"ok":true,"joined":false,"conversationId":"c-1"}'
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: keep-alive\r\n")
+        writer.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        await reader.read()
+        hung_up.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        endpoint = Endpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "pool", "t0ken")
+        assert (await runtime.provision(endpoint, order(), timeout=PATIENCE)).conversation_id == "c-1"
+        await asyncio.wait_for(hung_up.wait(), PATIENCE)
 
 
 async def test_no_more_than_so_many_hosts_keep_an_idle_connection() -> None:
