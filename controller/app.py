@@ -105,7 +105,8 @@ class _Service:
             except AgentpoolError as error:
                 failures += 1
                 await self._explain(str(error), failures)
-        watch, opened, closing = Watch(connection, settings.namespaces, deliver), asyncio.Event(), asyncio.Event()
+        watch = Watch(connection, settings.namespaces, deliver, controller.view.is_news)
+        opened, closing = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(watch.run(closing, opened), name="watch")
             running = tasks.create_task(controller.run(), name="controller")

@@ -40,6 +40,7 @@ class View:
         self._claim_by_uid: dict[str, AgentClaim] = {}
         self._order: dict[str, int] = {}
         self._count = itertools.count()
+        self._versions: dict[str, int] = {}
         self._tombstones: OrderedDict[str, None] = OrderedDict()
         self._reserved: dict[str, str] = {}
         self._reserved_claims: set[str] = set()
@@ -65,6 +66,7 @@ class View:
                 return False
             self.forget(before)
         store[thing.key] = thing
+        self._versions[meta.uid] = meta.version
         self._index(thing)
         self._tell(before, thing)
         return True
@@ -74,6 +76,7 @@ class View:
         self._tombstones[thing.metadata.uid] = None
         while len(self._tombstones) > TOMBSTONES:
             self._tombstones.popitem(last=False)
+        self._versions.pop(thing.metadata.uid, None)
         store = self._store(thing)
         known = store.get(thing.key)
         if known is None or known.metadata.uid != thing.metadata.uid:
@@ -82,6 +85,10 @@ class View:
         self._unindex(known)
         self._tell(known, None)
         return True
+
+    def is_news(self, uid: str, version: int, deleted: bool) -> bool:
+        """Whether an event can teach anything: most only repeat the answer to a write of our own."""
+        return uid not in self._tombstones and (deleted or version > self._versions.get(uid, -1))
 
     def known(self, thing: Resource) -> Resource | None:
         """What is known under the name of that object."""

@@ -148,6 +148,8 @@ def settle_update(kind: Kind, old: Object, new: Object, subresource: str) -> Obj
         if "status" in old:
             settled["status"] = old["status"]
     settled["metadata"] = dict(new["metadata"])
+    if causes := list(metadata.immutable_faults(old["metadata"], new["metadata"])):
+        raise invalid(kind.group, kind.kind, old["metadata"]["name"], causes)
     metadata.carry(old["metadata"], settled["metadata"])
     strategies.prepare(kind, settled, old)
     if kind.generations and _spec_changed(kind, old, settled):

@@ -94,6 +94,13 @@ def carry(old: Object, new: Object) -> None:
         new["generateName"] = old["generateName"]
 
 
+def immutable_faults(old: Object, new: Object) -> Iterator[Cause]:
+    """Only a delete sets the deletionTimestamp, and nothing changes it."""
+    given = new.get("deletionTimestamp")
+    if given and given != old.get("deletionTimestamp"):
+        yield invalid_value("metadata.deletionTimestamp", quoted(given), "field is immutable")
+
+
 def faults(metadata: Object, *, namespaced: bool, label_name: bool = False) -> Iterator[Cause]:
     """Everything wrong with ObjectMeta."""
     yield from _name_faults(metadata, label_name=label_name)

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import uvloop
 
+from controller import logs
 from controller.app import serve
 from controller.settings import Settings
 from tests.bench.virtual import VirtualBackend
@@ -46,9 +47,11 @@ async def _run(settings: Settings, world: str, profile: Profile | None) -> None:
         loop.add_signal_handler(signal.SIGUSR1, profile.begin)
         loop.add_signal_handler(signal.SIGUSR2, profile.end)
         profile.begin()
+    backend = VirtualBackend(world)
     try:
-        await serve(settings, stop=stop, backends={"process": VirtualBackend(world)})
+        await serve(settings, stop=stop, backends={"process": backend})
     finally:
+        await backend.close()
         if profile is not None:
             profile.end()
 
@@ -70,6 +73,7 @@ def main(kubeconfig: Path, namespace: str, http_port: int, state_dir: Path, worl
         state_dir=state_dir,
         log_format="json",
     )
+    logs.configure(settings.log_format, settings.log_level)
     file = os.environ.get("BENCH_PROFILE")
     uvloop.run(_run(settings, world, Profile(Path(file)) if file else None))
 

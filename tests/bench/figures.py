@@ -38,22 +38,39 @@ class Snapshot:
     at: float
     cpu: Mapping[str, float]
     """CPU seconds by program."""
+    busy: float
+    """CPU seconds of the whole machine."""
     requests: Counter[Request]
     """Requests of the controller to the API server."""
+    passes: Counter[str]
+    """Passes of the controller by kind and outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """What happened between two snapshots."""
 
+    seconds: float
     cpu: Mapping[str, float]
+    busy: float
     requests: Counter[Request]
+    passes: Counter[str]
 
     @classmethod
     def between(cls, before: Snapshot, after: Snapshot) -> "Window":
         """The differences."""
-        cpu = {name: after.cpu[name] - seconds for name, seconds in before.cpu.items() if name in after.cpu}
-        return cls(cpu, after.requests - before.requests)
+        return cls(
+            seconds=after.at - before.at,
+            cpu={name: after.cpu[name] - seconds for name, seconds in before.cpu.items() if name in after.cpu},
+            busy=after.busy - before.busy,
+            requests=after.requests - before.requests,
+            passes=after.passes - before.passes,
+        )
+
+    @property
+    def other_cores(self) -> float:
+        """How many cores were taken by programs that are not measured."""
+        return max(0.0, self.busy - sum(self.cpu.values())) / self.seconds
 
     def writes(self, *resources: str) -> int:
         """How many writes, refused ones included; on these resources only, if any is named."""
@@ -72,18 +89,18 @@ class Window:
         return names
 
 
-def requests_of(exposition: str) -> Counter[Request]:
-    """The controller's requests to the API server in what its /metrics answers."""
-    return Counter(
-        {
-            Request(
-                **{label: sample.labels.get(label, "") for label in ("verb", "resource", "subresource", "code")}
-            ): int(sample.value)
-            for family in text_string_to_metric_families(exposition)
-            for sample in family.samples
-            if sample.name == "agentpool_api_requests_total"
-        }
-    )
+def counters(exposition: str) -> tuple[Counter[Request], Counter[str]]:
+    """The controller's requests to the API server, and its passes, in what its /metrics answers."""
+    requests: Counter[Request] = Counter()
+    passes: Counter[str] = Counter()
+    for family in text_string_to_metric_families(exposition):
+        for sample in family.samples:
+            if sample.name == "agentpool_api_requests_total":
+                labels = {name: sample.labels.get(name, "") for name in ("verb", "resource", "subresource", "code")}
+                requests[Request(**labels)] += int(sample.value)
+            elif sample.name == "agentpool_passes_total":
+                passes[f"{sample.labels['kind']} {sample.labels['outcome']}"] += int(sample.value)
+    return requests, passes
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -138,6 +155,7 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "p99": ("POST to Bound, p99", "ms"),
     "max": ("POST to Bound, max", "ms"),
     "all_bound": ("first POST until all are Bound", "s"),
+    "other_cores": ("cores taken by programs that are not measured", ""),
     "late_p99": ("POST later than scheduled, p99", "ms"),
     "cpu_to_bound": ("controller CPU per claim until all Bound", "ms"),
     "cpu_per_claim": ("controller CPU per claim with refill and deletion", "ms"),

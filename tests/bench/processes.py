@@ -39,6 +39,12 @@ def cpu_seconds(pid: int) -> float:
     return times.user + times.system
 
 
+def busy_seconds() -> float:
+    """CPU time that the whole machine has spent on anything until now."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
+
+
 def peak_megabytes(pid: int) -> float:
     """The largest resident set that a process ever had, in megabytes of 2^20 bytes; where /proc is missing, today's."""
     try:

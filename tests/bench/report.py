@@ -14,6 +14,8 @@ import psutil
 
 from tests.bench.figures import FIGURES, TARGETS, Result
 
+UNDISTURBED_CORES = 0.15
+"""What other programs may take of the machine before figures are doubtful; an API server that was given counts too."""
 _PACKAGES = ("agentpool", "kopf", "kubernetes", "aiohttp", "uvloop", "pydantic", "orjson")
 
 
@@ -78,6 +80,8 @@ def _section(result: Result) -> str:
     for heading, rows in result.tables.items():
         lines.append(f"  {heading}: {sum(rows.values()):.2f}")
         lines += [f"      {value:8.2f}  {name}" for name, value in rows.items()]
+    if result.figures.get("other_cores", 0.0) > UNDISTURBED_CORES:
+        lines.append("  DISTURBED: other programs took CPU from what was measured, so these times are too long")
     lines += [f"  WRONG: {fault}" for fault in result.faults]
     if result.unfinished is not None:
         lines.append(f"  DID NOT FINISH: {result.unfinished}")

@@ -164,6 +164,7 @@ def _figures(measured: Measured, before: Snapshot, after: Snapshot) -> dict[str,
         "writes_per_life": whole.writes("agentinstances", "agentclaims") / number,
         "writes_per_claim": whole.writes() / number,
         "reads_per_claim": sum(whole.by_name(writes=False).values()) / number,
+        "other_cores": whole.other_cores,
         "late_p99": percentile([(claim.posted_at - claim.due_at) * 1000 for claim in claims], 0.99),
     }
     latencies = [claim.milliseconds for claim in claims if claim.milliseconds is not None]
@@ -204,6 +205,7 @@ def _tables(measured: Measured, before: Snapshot, after: Snapshot) -> dict[str, 
         "writes per claim until all Bound": per_claim(to_bound.by_name(writes=True)),
         "writes per claim with refill and deletion": per_claim(whole.by_name(writes=True)),
         "reads per claim with refill and deletion": per_claim(whole.by_name(writes=False)),
+        "passes per claim with refill and deletion": per_claim(whole.passes),
         "CPU ms per claim with refill and deletion": {
             name: seconds * 1000 / number for name, seconds in whole.cpu.items()
         },

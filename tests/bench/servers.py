@@ -83,9 +83,8 @@ async def _script(script: Path, folder: Path, env: Mapping[str, str]) -> str:
 @asynccontextmanager
 async def _standalone(folder: Path) -> AsyncIterator[Server]:
     data = folder / "standalone"
-    data.mkdir()
     kubeconfig = data / "kubeconfig"
-    command = [sys.executable, "-m", "tests.bench.standalone", "--folder", str(data), "--kubeconfig", str(kubeconfig)]
+    command = [sys.executable, "-m", "tests.bench.standalone", "--folder", str(data)]
     program = await Program.start(STANDALONE, command, log=folder / "standalone.log")
     try:
         async with asyncio.timeout(_START_SECONDS):

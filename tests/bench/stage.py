@@ -16,8 +16,8 @@ import orjson
 
 from controller.model import API_VERSION
 from tests.bench.api import ApiError, ApiServer
-from tests.bench.figures import Snapshot, requests_of
-from tests.bench.processes import Program, cpu_seconds, free_port, peak_megabytes
+from tests.bench.figures import Request, Snapshot, counters
+from tests.bench.processes import Program, busy_seconds, cpu_seconds, free_port, peak_megabytes
 from tests.bench.servers import Server
 
 READY_SECONDS = 60.0
@@ -158,14 +158,14 @@ class Stage:
         pids: dict[str, int] = {"controller": self._running().pid, **self._setting.server.pids}
         if self._world is not None:
             pids["world"] = self._world.pid
-        at, cpu = time.perf_counter(), {name: cpu_seconds(pid) for name, pid in pids.items()}
-        cpu["client"] = time.process_time()
-        return Snapshot(at, cpu, await self.requests())
+        cpu = {name: cpu_seconds(pid) for name, pid in pids.items()} | {"client": time.process_time()}
+        at, busy = time.perf_counter(), busy_seconds()
+        requests, passes = await self._counters()
+        return Snapshot(at, cpu, busy, requests, passes)
 
-    async def requests(self) -> Counter[Any]:
-        """The controller's requests to the API server so far."""
+    async def _counters(self) -> tuple[Counter[Request], Counter[str]]:
         async with self._session.get(f"{self._http}/metrics", raise_for_status=True) as response:
-            return requests_of(await response.text())
+            return counters(await response.text())
 
     async def ledger(self) -> dict[str, Any]:
         """What the virtual instances saw."""
@@ -205,7 +205,8 @@ class Stage:
                 full_at = None
             elif full_at is None:
                 full_at = now
-            count = sum(number for request, number in (await self.requests()).items() if request.writes)
+            requests, _ = await self._counters()
+            count = sum(number for request, number in requests.items() if request.writes)
             if count != writes:
                 writes, quiet_since = count, now
             if full_at is not None and now - quiet_since >= QUIET_SECONDS:

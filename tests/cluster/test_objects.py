@@ -111,15 +111,12 @@ async def test_a_write_that_changes_nothing_keeps_the_resource_version(cluster: 
 
 async def test_the_server_keeps_what_only_it_may_set(cluster: Cluster) -> None:
     obj = await cluster.create("a")
-    forged = {
-        "creationTimestamp": "2001-01-01T00:00:00Z",
-        "generation": 77,
-        "deletionTimestamp": "2001-01-01T00:00:00Z",
-    }
+    forged = {"creationTimestamp": "2001-01-01T00:00:00Z", "generation": 77}
     after = await cluster.patched("a", {"metadata": {**forged, "labels": {"k": "v"}}})
     assert after["metadata"]["creationTimestamp"] == obj["metadata"]["creationTimestamp"]
     assert after["metadata"]["generation"] == 1
-    assert "deletionTimestamp" not in after["metadata"]
+    answer = await cluster.patch("a", {"metadata": {"deletionTimestamp": "2001-01-01T00:00:00Z"}})
+    assert (answer.status_code, causes(answer)) == (422, {("metadata.deletionTimestamp", "FieldValueInvalid")})
 
 
 async def test_generation_counts_changes_of_the_spec_only(cluster: Cluster) -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.parametrize(
     ("operation", "deaths"),
-    [("launch", 25), ("terminate", 25), ("burst", 12)],
+    [("launch", 12), ("terminate", 12), ("burst", 8)],
     ids=["at the lines of a launch", "at the lines of an end", "at any time of a burst of launches"],
 )
 async def test_a_controller_that_is_killed_leaves_what_its_successor_can_use(
