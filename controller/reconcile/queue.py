@@ -9,6 +9,8 @@ from controller.reconcile.keys import Key
 
 Pass = Callable[[Key], Awaitable[float | None]]
 """Runs one pass; its answer is the number of seconds after which to run it again even if nothing happens."""
+RESOLUTION_SECONDS = 0.002
+"""Clocks of event loops tick in milliseconds: a timer that rings a little early must not be set again for no time."""
 
 
 class KeyedQueue:
@@ -95,7 +97,7 @@ class KeyedQueue:
     def _ring(self) -> None:
         self._timer = None
         now = asyncio.get_running_loop().time()
-        while self._heap and self._heap[0][0] <= now:
+        while self._heap and self._heap[0][0] <= now + RESOLUTION_SECONDS:
             due, _, key = heapq.heappop(self._heap)
             # An entry that was overtaken by an earlier time or by a pass is left in the heap and skipped here.
             if self._due.get(key) == due:

@@ -150,7 +150,7 @@ class Cluster:
     ) -> httpx.Response:
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         headers = {"Accept": accept, **({"Content-Type": content_type} if content is not None else {})}
-        return await self.http.request(method, path, content=content, headers=headers, params=params)
+        return await self.http.request(method, path, content=content, headers=headers, params=params or None)
 
     async def create(self, name: str, spec: Any = None, **metadata: Any) -> Object:
         answer = await self.send("POST", self.widgets, self.widget(name, spec, **metadata))

@@ -74,7 +74,6 @@ async def test_in_the_foreground_the_owner_goes_last(cluster: Cluster) -> None:
 
     await eventually(the_child_is_being_deleted)
     assert await cluster.names() == ["child", "owner"]
-    await cluster.patched("child", {"metadata": {"finalizers": ["foregroundDeletion"]}})
     await cluster.patched("child", {"metadata": {"finalizers": None}})
     await _left(cluster)
 

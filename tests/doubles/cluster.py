@@ -1,0 +1,369 @@
+"""An API server in memory, as far as the controller can tell it from a real one: its state, its port, its watches."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import count
+from random import Random
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from controller.errors import Conflict, Missing, Refused
+from controller.model import KINDS, AgentClaim, AgentInstance, AgentPool, Resource
+from controller.ports import Announcement, AnyResource
+from tests.doubles.wire import Wire
+
+ObjectKey = tuple[str, str]
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One request that changed something, or could have."""
+
+    by: str
+    verb: Literal["create", "patch", "delete"]
+    kind: str
+    subresource: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step in the life of an object. ``DELETED`` carries its last state."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED"]
+    before: Resource | None
+    thing: Resource
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as it is kept, and as it is read."""
+
+    document: Document
+    thing: Resource
+
+
+class ApiServer:
+    """The state. Every method is one moment: nothing happens in between."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._objects: dict[type[Resource], dict[ObjectKey, Stored]] = {kind: {} for kind in KINDS}
+        self._versions = count(1000)
+        self._uids = count(1)
+        self.secrets: dict[ObjectKey, Mapping[str, str]] = {}
+        self.config_maps: dict[ObjectKey, Mapping[str, str]] = {}
+        self.events: list[tuple[str, Announcement]] = []
+        self.writes: list[Write] = []
+        self.observers: list[Callable[[Change], None]] = []
+        self.deletion_observers: list[Callable[[Resource, str], None]] = []
+        """Told of a request for deletion before it is granted."""
+
+    def list(self, kind: type[AnyResource]) -> Sequence[AnyResource]:
+        """All objects of a kind."""
+        return [stored.thing for stored in self._objects[kind].values()]  # type: ignore[misc]
+
+    def read(self, kind: type[AnyResource], namespace: str, name: str) -> AnyResource:
+        """One object."""
+        return self._stored(kind, namespace, name).thing  # type: ignore[return-value]
+
+    def find(self, kind: type[AnyResource], name: str, namespace: str = "default") -> AnyResource | None:
+        """One object, if it is there."""
+        stored = self._objects[kind].get((namespace, name))
+        return stored.thing if stored is not None else None  # type: ignore[return-value]
+
+    def by_uid(self, kind: type[AnyResource], uid: str) -> AnyResource | None:
+        """One object by its uid, if it is there."""
+        return next((thing for thing in self.list(kind) if thing.metadata.uid == uid), None)
+
+    def create(self, kind: type[AnyResource], namespace: str, body: Mapping[str, Any], *, by: str) -> AnyResource:
+        """Create an object; what it says of its status is dropped."""
+        meta = body["metadata"]
+        self.writes.append(Write(by, "create", kind.kind_name, "", meta["name"]))
+        if (namespace, meta["name"]) in self._objects[kind]:
+            raise Conflict(f"{kind.plural} {meta['name']!r} already exists")
+        document = {
+            "metadata": {
+                **meta,
+                "namespace": namespace,
+                "uid": f"{kind.plural[5:-1]}-{next(self._uids)}",
+                "generation": 1,
+                "creationTimestamp": _stamp(self._clock()),
+            },
+            "spec": body.get("spec", {}),
+        }
+        thing = self._store(kind, document, None, by)
+        return thing  # type: ignore[return-value]
+
+    def patch(
+        self,
+        kind: type[AnyResource],
+        namespace: str,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        subresource: str = "",
+        by: str,
+    ) -> AnyResource:
+        """A JSON merge patch, of the status or of everything but the status."""
+        self.writes.append(Write(by, "patch", kind.kind_name, subresource, name))
+        old = self._stored(kind, namespace, name)
+        meta, wished = old.document["metadata"], dict(body.get("metadata", {}))
+        for guard in ("uid", "resourceVersion"):
+            if wished.pop(guard, meta[guard]) != meta[guard]:
+                raise Conflict(f"{kind.plural} {name!r}: the precondition on {guard} does not hold")
+        if subresource:
+            document = old.document | {"status": merge(old.document.get("status", {}), body.get("status", {}))}
+        else:
+            document = old.document | {
+                "metadata": merge(meta, wished),
+                "spec": merge(old.document["spec"], body.get("spec", {})),
+            }
+            if document["spec"] != old.document["spec"]:
+                document["metadata"] = document["metadata"] | {"generation": meta["generation"] + 1}
+        if document == old.document:
+            return old.thing  # type: ignore[return-value]
+        if meta.get("deletionTimestamp") and not document["metadata"].get("finalizers"):
+            return self._remove(kind, document, old, by)  # type: ignore[return-value]
+        return self._store(kind, document, old, by)  # type: ignore[return-value]
+
+    def delete(
+        self, kind: type[AnyResource], namespace: str, name: str, *, uid: str | None = None, by: str
+    ) -> AnyResource | None:
+        """Delete it, or mark it where finalizers hold it; ``None`` where nothing is left."""
+        self.writes.append(Write(by, "delete", kind.kind_name, "", name))
+        old = self._stored(kind, namespace, name)
+        meta = old.document["metadata"]
+        if uid is not None and meta["uid"] != uid:
+            raise Conflict(f"{kind.plural} {name!r}: the precondition on uid does not hold")
+        if meta.get("deletionTimestamp"):
+            return old.thing  # type: ignore[return-value]
+        for observer in self.deletion_observers:
+            observer(old.thing, by)
+        if not meta.get("finalizers"):
+            self._remove(kind, old.document, old, by)
+            return None
+        marked = {"deletionTimestamp": _stamp(self._clock()), "generation": meta["generation"] + 1}
+        return self._store(kind, old.document | {"metadata": meta | marked}, old, by)  # type: ignore[return-value]
+
+    def collect_garbage(self) -> None:
+        """What the garbage collector does: dependents go with their owner."""
+        owners = {thing.metadata.uid for kind in KINDS for thing in self.list(kind)}
+        for kind in KINDS:
+            for thing in self.list(kind):
+                references = thing.metadata.owner_references
+                if references and not thing.metadata.deleting and not any(r.uid in owners for r in references):
+                    self.delete(kind, *thing.key, by="garbage-collector")
+
+    def count_writes(self, by: str) -> Counter[tuple[str, str, str]]:
+        """How often a client wrote what: by verb, kind and subresource."""
+        return Counter((w.verb, w.kind, w.subresource) for w in self.writes if w.by == by)
+
+    def _stored(self, kind: type[Resource], namespace: str, name: str) -> Stored:
+        stored = self._objects[kind].get((namespace, name))
+        if stored is None:
+            raise Missing(f"{kind.plural} {name!r} not found")
+        return stored
+
+    def _store(self, kind: type[Resource], document: Document, old: Stored | None, by: str) -> Resource:
+        stored = self._versioned(kind, document)
+        if old is not None:
+            _check_transition(old, stored)
+        _check(stored.thing)
+        self._objects[kind][stored.thing.key] = stored
+        self._tell(Change("MODIFIED" if old else "ADDED", old.thing if old else None, stored.thing, by))
+        return stored.thing
+
+    def _remove(self, kind: type[Resource], document: Document, old: Stored, by: str) -> Resource:
+        stored = self._versioned(kind, document)
+        del self._objects[kind][old.thing.key]
+        self._tell(Change("DELETED", old.thing, stored.thing, by))
+        return stored.thing
+
+    def _versioned(self, kind: type[Resource], document: Document) -> Stored:
+        document = document | {"metadata": document["metadata"] | {"resourceVersion": str(next(self._versions))}}
+        try:
+            return Stored(document, kind.parse(document))
+        except ValidationError as error:
+            raise Refused("Invalid", f"{kind.kind_name} does not fit its schema: {error}") from None
+
+    def _tell(self, change: Change) -> None:
+        for observer in tuple(self.observers):
+            observer(change)
+
+
+def merge(target: Any, patch: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(target) if isinstance(target, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merge(result.get(name), value)
+    return result
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _check(thing: Resource) -> None:
+    if isinstance(thing, AgentPool) and thing.spec.min_idle > thing.spec.max_total:
+        raise Refused("Invalid", "minIdle may not exceed maxTotal")
+
+
+def _check_transition(old: Stored, new: Stored) -> None:
+    before, after = old.document["spec"], new.document["spec"]
+    if isinstance(new.thing, AgentClaim) and before != after:
+        raise Refused("Invalid", "a claim cannot be changed")
+    if isinstance(new.thing, AgentInstance):
+        if "claimRef" in before and after.get("claimRef") != before["claimRef"]:
+            raise Refused("Invalid", "an instance that belongs to a claim is never handed to another")
+        if any(before.get(name) != after.get(name) for name in before.keys() | after.keys() if name != "claimRef"):
+            raise Refused("Invalid", "an instance is never changed in place")
+
+
+class MemoryCluster:
+    """The port ``Cluster`` of one client of an ``ApiServer``."""
+
+    def __init__(self, server: ApiServer, wire: Wire, name: str = "controller") -> None:
+        self._server = server
+        self._wire = wire
+        self._name = name
+
+    async def list(self, kind: type[AnyResource]) -> Sequence[AnyResource]:
+        return await self._wire.call(f"list {kind.plural}", lambda: self._server.list(kind), write=False)
+
+    async def read(self, kind: type[AnyResource], namespace: str, name: str) -> AnyResource:
+        what = f"get {kind.plural} {name}"
+        return await self._wire.call(what, lambda: self._server.read(kind, namespace, name), write=False)
+
+    async def create(self, kind: type[AnyResource], namespace: str, body: Mapping[str, Any]) -> AnyResource:
+        what = f"create {kind.plural} {body['metadata']['name']}"
+        return await self._wire.call(what, lambda: self._server.create(kind, namespace, body, by=self._name))
+
+    async def patch(
+        self,
+        kind: type[AnyResource],
+        namespace: str,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        subresource: Literal["", "status"] = "",
+    ) -> AnyResource:
+        def effect() -> AnyResource:
+            return self._server.patch(kind, namespace, name, body, subresource=subresource, by=self._name)
+
+        return await self._wire.call(f"patch {kind.plural} {name} {subresource}".rstrip(), effect)
+
+    async def delete(self, kind: type[AnyResource], namespace: str, name: str, *, uid: str) -> AnyResource | None:
+        what = f"delete {kind.plural} {name}"
+        return await self._wire.call(
+            what, lambda: self._server.delete(kind, namespace, name, uid=uid, by=self._name)
+        )
+
+    async def read_secret(self, namespace: str, name: str) -> Mapping[str, str]:
+        return await self._read_content("secrets", self._server.secrets, namespace, name)
+
+    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
+        return await self._read_content("configmaps", self._server.config_maps, namespace, name)
+
+    async def announce(self, announcement: Announcement) -> None:
+        what = f"event {announcement.about.metadata.name} {announcement.reason}"
+        await self._wire.call(what, lambda: self._server.events.append((self._name, announcement)))
+
+    async def _read_content(
+        self, plural: str, store: Mapping[ObjectKey, Mapping[str, str]], namespace: str, name: str
+    ) -> Mapping[str, str]:
+        def effect() -> Mapping[str, str]:
+            if (namespace, name) not in store:
+                raise Missing(f"{plural} {name!r} not found")
+            return store[namespace, name]
+
+        return await self._wire.call(f"get {plural} {name}", effect, write=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchManners:
+    """How a watch behaves: what it may do by the contract of Kubernetes, and does on a bad day."""
+
+    delay: tuple[float, float] = (0.001, 0.005)
+    duplicates: float = 0.0
+    """Share of events that come twice."""
+
+
+class Watch:
+    """Brings a controller what happens: late, twice, objects in any order among each other, each by itself in order."""
+
+    def __init__(
+        self, server: ApiServer, deliver: Callable[[Resource, bool], None], random: Random, manners: WatchManners
+    ) -> None:
+        self._server = server
+        self._deliver = deliver
+        self._random = random
+        self.manners = manners
+        self._due: dict[tuple[type[Resource], ObjectKey], float] = {}
+        self._held_until = 0.0
+        self._open = False
+        self._deaf = False
+
+    def open(self) -> None:
+        """Begin as an informer does: with everything there is."""
+        self._open = True
+        self._server.observers.append(self._take)
+        self._relist()
+
+    def close(self) -> None:
+        """Nothing arrives any more, also of what is under way."""
+        if self._open:
+            self._open = False
+            self._server.observers.remove(self._take)
+
+    def pause(self, seconds: float) -> None:
+        """Nothing arrives for so long; then all of it."""
+        self._held_until = asyncio.get_running_loop().time() + seconds
+
+    def lose(self, seconds: float) -> None:
+        """The connection is gone for so long. What happens meanwhile is never told; then everything is listed anew."""
+        self._deaf = True
+        asyncio.get_running_loop().call_later(seconds, self._reconnect)
+
+    def mend(self) -> None:
+        """Be punctual from now on."""
+        self._held_until = 0.0
+        self.manners = WatchManners()
+
+    def _reconnect(self) -> None:
+        if self._deaf:
+            self._deaf = False
+            self._relist()
+
+    def _relist(self) -> None:
+        for kind in KINDS:
+            for thing in self._server.list(kind):
+                self._take(Change("ADDED", None, thing, ""))
+
+    def _take(self, change: Change) -> None:
+        if self._deaf:
+            return
+        self._schedule(change)
+        if self._random.random() < self.manners.duplicates:
+            self._schedule(replace(change))
+
+    def _schedule(self, change: Change) -> None:
+        loop, place = asyncio.get_running_loop(), (type(change.thing), change.thing.key)
+        soonest = max(loop.time(), self._held_until) + self._random.uniform(*self.manners.delay)
+        due = self._due[place] = max(soonest, self._due.get(place, 0.0) + 1e-5)
+        loop.call_at(due, self._arrive, change)
+
+    def _arrive(self, change: Change) -> None:
+        if self._open:
+            self._deliver(change.thing, change.type == "DELETED")
