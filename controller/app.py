@@ -110,15 +110,19 @@ class _Service:
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(watch.run(closing, opened), name="watch")
             running = tasks.create_task(controller.run(), name="controller")
-            tasks.create_task(self._tell_ready(opened, controller), name="readiness")
-            stopping = asyncio.create_task(self._stop.wait())
-            await asyncio.wait({watching, running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            telling = tasks.create_task(self._tell_ready(opened, controller), name="readiness")
+            stopping = tasks.create_task(self._wait_for_stop(), name="stop")
+            await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
             # The informer takes the signals of the process, so its end may be how a stop arrives here.
             self._stop.set()
             log.info("stopping: instances go on, and are found again at the next start")
             running.cancel()
-            await asyncio.wait({running})
+            telling.cancel()
+            await asyncio.wait({running, telling})
             closing.set()
+
+    async def _wait_for_stop(self) -> None:
+        await self._stop.wait()
 
     async def _tell_ready(self, opened: asyncio.Event, controller: Controller) -> None:
         await opened.wait()

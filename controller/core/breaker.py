@@ -56,7 +56,7 @@ class Breaker:
         half_open_at = self.opened_at + timedelta(seconds=spec.open_seconds)
         if now >= half_open_at:
             return replace(self, state=BreakerState.HALF_OPEN, changes_at=proven_at)
-        return replace(self, changes_at=half_open_at)
+        return replace(self, changes_at=min(half_open_at, proven_at or half_open_at))
 
     def allowance(self, wanted: int, *, starting: int) -> int:
         """How many of the launches that are wanted may happen now."""

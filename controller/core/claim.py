@@ -154,7 +154,8 @@ def _provision(seen: ObservedClaim, instance: Assigned, outcome: ProvisionOutcom
     if outcome is None:
         return Plan(actions=(order,))
     patience = seen.pool.provision_timeout_seconds if seen.pool else 30.0
-    if outcome.kind == "transient" and (now - outcome.first_try_at).total_seconds() >= patience:
+    left = patience - (now - outcome.first_try_at).total_seconds() if outcome.kind == "transient" else None
+    if left is not None and left <= 0:
         why = f"it did not take up the conversation within {patience:g} s: {outcome.message}"
         return _retire(seen, instance, "ProvisionTimeout", why, now)
     wait = backoff(outcome.tries) - (now - outcome.at).total_seconds()
@@ -163,7 +164,7 @@ def _provision(seen: ObservedClaim, instance: Assigned, outcome: ProvisionOutcom
     waiting = f"instance {instance.ref.name} has not taken up the conversation yet: {outcome.message}"
     reason = outcome.reason or "Provisioning"
     status = _status(seen, ClaimPhase.BINDING, False, reason, waiting, now, instance=instance.ref.name)
-    return Plan(status=status, look_again_in=wait)
+    return Plan(status=status, look_again_in=soonest(wait, left, _until_bind_deadline(seen, now)))
 
 
 def _provisioned(seen: ObservedClaim, instance: Assigned, outcome: ProvisionOutcome, now: datetime) -> ClaimPlan:
@@ -212,12 +213,17 @@ def _bound(seen: ObservedClaim, instance: Assigned, now: datetime) -> ClaimPlan:
 
 def _retire(seen: ObservedClaim, instance: Assigned, reason: str, why: str, now: datetime) -> ClaimPlan:
     """Destroy an instance that provision may have touched; the claim is bound anew, and says so."""
-    attempts = (seen.claim.status.attempts or 0) + 1
+    before = seen.claim.status
+    # Decided again, since its deletion failed, the same instance is not counted twice.
+    counted = before.phase is ClaimPhase.PENDING and before.instance == instance.ref.name
+    attempts = (before.attempts or 0) + (0 if counted else 1)
     if attempts >= MAX_ATTEMPTS:
         message = f"{attempts} instances in a row could not take up the conversation; the last one: {why}"
         return _end(seen, ClaimPhase.FAILED, reason, message, now, instance.ref.name, attempts=attempts)
     message = f"instance {instance.ref.name} is destroyed and another one is taken: {why}"
-    status = _status(seen, ClaimPhase.PENDING, False, reason, message, now).model_copy(update={"attempts": attempts})
+    status = _status(seen, ClaimPhase.PENDING, False, reason, message, now, instance=instance.ref.name)
+    promised = {"invite_url": None, "conversation_id": None, "joined": None}
+    status = status.model_copy(update=promised | {"attempts": attempts})
     note = Note("Warning", "Rebinding", message)
     return Plan(actions=(Delete(instance.ref, reason, why),), status=status, notes=(note,))
 
@@ -225,13 +231,12 @@ def _retire(seen: ObservedClaim, instance: Assigned, reason: str, why: str, now:
 def _without_instance(seen: ObservedClaim, now: datetime) -> ClaimPlan:
     claim, pool = seen.claim, seen.pool
     if seen.being_bound:
-        return Plan()
+        return Plan(look_again_in=SILENT_SECONDS)  # the write may fail, and then nothing else names this claim
     if seen.rejection is not None:
         return _end(seen, ClaimPhase.FAILED, seen.rejection.reason, seen.rejection.message, now)
     if _too_late(seen, now):
         return _bind_timeout(seen, now)
-    deadline = bind_deadline(claim, pool.bind_timeout_seconds if pool else None)
-    left = (deadline - now).total_seconds() if deadline else None
+    left = _until_bind_deadline(seen, now)
     if pool is None:
         message = f"there is no AgentPool {claim.spec.pool} in this namespace: create it, or delete the claim"
         status = _status(seen, ClaimPhase.PENDING, False, "PoolNotFound", message, now)
@@ -249,9 +254,14 @@ def _without_instance(seen: ObservedClaim, now: datetime) -> ClaimPlan:
     return Plan(status=status, look_again_in=left)
 
 
-def _too_late(seen: ObservedClaim, now: datetime) -> bool:
+def _until_bind_deadline(seen: ObservedClaim, now: datetime) -> float | None:
     deadline = bind_deadline(seen.claim, seen.pool.bind_timeout_seconds if seen.pool else None)
-    return deadline is not None and now >= deadline
+    return (deadline - now).total_seconds() if deadline is not None else None
+
+
+def _too_late(seen: ObservedClaim, now: datetime) -> bool:
+    left = _until_bind_deadline(seen, now)
+    return left is not None and left <= 0
 
 
 def _bind_timeout(seen: ObservedClaim, now: datetime) -> ClaimPlan:

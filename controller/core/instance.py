@@ -7,7 +7,7 @@ from zlib import crc32
 from controller.core.backoff import backoff
 from controller.core.conditions import assert_condition
 from controller.core.plan import Delete, InstanceAction, Launch, Note, Plan, Probe, Ref, Release, Terminate, soonest
-from controller.model import FINALIZER, AgentInstance, InstancePhase, InstanceStatus
+from controller.model import FINALIZER, AgentInstance, InstancePhase, InstanceStatus, condition_of
 
 LOOK_AT_REMOTE_SECONDS = 5.0
 """How often the backend is asked again whether a stopping remote is gone, besides its own hints."""
@@ -165,7 +165,9 @@ def _ready(seen: ObservedInstance, now: datetime) -> InstancePlan:
 
 
 def _running(seen: ObservedInstance, now: datetime) -> InstancePlan:
-    remote = seen.remote
+    remote, status = seen.remote, seen.instance.status
+    if status.phase is InstancePhase.CRASHED and status.ready_at is None:
+        return Plan()  # it never was ready: its status says why, and the pool replaces it
     if remote is not None and remote.exited is not None:
         return _crash(seen, "Exited", remote.exited, now)
     if remote is None and seen.remote_known:
@@ -175,7 +177,7 @@ def _running(seen: ObservedInstance, now: datetime) -> InstancePlan:
         plan = _crash(seen, "HealthCheckFailed", f"{limit} checks in a row failed: {probe.detail}", now)
     else:
         plan = _healthy(seen, now)
-    url = remote.url if remote is not None else seen.instance.status.url
+    url = remote.url if remote is not None else status.url
     if url is None:
         return plan
     wait = _until_check(seen, now)
@@ -187,17 +189,25 @@ def _running(seen: ObservedInstance, now: datetime) -> InstancePlan:
 def _healthy(seen: ObservedInstance, now: datetime) -> InstancePlan:
     """Idle until its claim is bound; a crashed one whose agent answers again is what it was before."""
     claim, status = seen.claim, seen.instance.status
-    if status.phase is InstancePhase.CRASHED and not (seen.probe is not None and seen.probe.ready):
+    if status.phase is InstancePhase.CRASHED and not _answers_again(seen):
         return Plan()
     if claim is None or not claim.provisioned:
-        # Only a claimed instance gets the time to recover; an unclaimed one is the pool's to replace.
-        recovering = status.phase is InstancePhase.CRASHED
-        return Plan() if recovering else Plan(status=_status(seen, InstancePhase.IDLE, True, "Ready", "", now))
+        # A crashed one that nobody has is the pool's to replace; a claimed one whose claim lets go of it never
+        # returns to idle, it is about to be deleted.
+        leaving = status.phase in {InstancePhase.CRASHED, InstancePhase.CLAIMED}
+        return Plan() if leaving else Plan(status=_status(seen, InstancePhase.IDLE, True, "Ready", "", now))
     update = {
         "claimed_at": status.claimed_at or claim.bound_at or now,
         "conversation_id": claim.conversation_id,
     }
     return Plan(status=_status(seen, InstancePhase.CLAIMED, True, "Claimed", "", now).model_copy(update=update))
+
+
+def _answers_again(seen: ObservedInstance) -> bool:
+    """Whether a probe found it ready after it crashed: one from before says nothing."""
+    failed, probe = condition_of(seen.instance.status.conditions, "Ready"), seen.probe
+    since = failed.last_transition_time if failed is not None else None
+    return probe is not None and probe.ready and (since is None or probe.at > since)
 
 
 def _until_check(seen: ObservedInstance, now: datetime) -> float:

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from controller.core.breaker import PROVEN_SECONDS, Breaker
 from controller.core.members import Census, Member, MemberState
@@ -11,6 +11,9 @@ from controller.core.plan import Bind, Create, Delete, Plan, PoolAction, Ref, Re
 from controller.core.poolstatus import pool_status
 from controller.core.rollout import Warm, roll_out
 from controller.model import AgentPool, PoolStatus, WhenEmpty
+
+
+_UNDATED = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def bind(idle: Iterable[Member], waiting: tuple[Waiting, ...], template_hash: st
     if not waiting:
         return []
     first = heapq.nsmallest(
-        len(waiting), idle, key=lambda m: (m.template_hash != template_hash, m.ready_at or datetime.max, m.ref.name)
+        len(waiting), idle, key=lambda m: (m.template_hash != template_hash, m.ready_at or _UNDATED, m.ref.name)
     )
     pairs = zip(first, waiting, strict=False)
     return [Bind(member.ref, member.version, claim.ref, claim.agent_name) for member, claim in pairs]

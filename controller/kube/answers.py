@@ -1,5 +1,8 @@
 """The API server's refusals, sorted into the controller's errors."""
 
+import os
+
+import aiohttp
 import orjson
 
 from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient
@@ -18,6 +21,29 @@ def error_for(status: int, content: bytes, retry_after: str | None) -> Agentpool
     if status in {408, 410, 429} or status >= 500:
         return Transient(message, _seconds(retry_after))
     return Refused(reason or "Refused", message)
+
+
+def no_answer(server: str, error: Exception) -> Transient:
+    """The error for a request that got no answer, or half of one."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return Transient(
+                f"the certificate of the API server at {server} is not trusted: the kubeconfig holds the authority of "
+                "another server, renew it"
+            )
+        case aiohttp.ClientConnectorError(errno=int(number)) if number > 0:
+            why = os.strerror(number)
+        case aiohttp.ClientConnectorError(strerror=str(text)):
+            why = text
+        case aiohttp.ClientConnectorError():
+            why = "it does not speak TLS as expected"
+        case TimeoutError():
+            why = "it did not answer in time"
+        case _:
+            why = str(error) or type(error).__name__
+    return Transient(
+        f"the API server at {server} cannot be reached ({why}): start it, or correct its address in the kubeconfig"
+    )
 
 
 def _status(content: bytes) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from controller import metrics
 from controller.errors import Refused, Transient
-from controller.kube.answers import error_for
+from controller.kube.answers import error_for, no_answer
 from controller.kube.connection import Connection
 from controller.kube.events import event_manifest
 from controller.model import GROUP, VERSION, Resource
@@ -148,9 +148,10 @@ class KubeCluster:
                 if response.status >= 400:
                     raise error_for(response.status, content, response.headers.get("Retry-After"))
                 answer = orjson.loads(content)
-        except (TimeoutError, aiohttp.ClientError, OSError, orjson.JSONDecodeError) as error:
-            what = str(error) or type(error).__name__
-            raise Transient(f"the API server at {self._connection.server} does not answer properly: {what}") from None
+        except orjson.JSONDecodeError:
+            raise Transient(f"the API server at {self._connection.server} answered something else than JSON") from None
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise no_answer(self._connection.server, error) from None
         finally:
             metrics.api_request(verb, resource, subresource, code).inc()
         if not isinstance(answer, dict):

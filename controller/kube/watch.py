@@ -3,12 +3,15 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import kopf
 
 from controller import metrics
+from controller.errors import Transient
 from controller.kube.client import parse
 from controller.kube.connection import Connection
 from controller.model import GROUP, KINDS, VERSION, Resource
@@ -50,6 +53,19 @@ class _Backoffs:
         return itertools.chain((0.1, 0.2, 0.5, 1, 2, 5), itertools.repeat(10))
 
 
+class _NotOfKopf(Collection[Any]):
+    """All tasks: at its end kopf waits for and then cancels every task it did not find here at its start, ours too."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
 class Watch:
     """Follows all three kinds until it is stopped."""
 
@@ -60,8 +76,11 @@ class Watch:
         self._is_news = is_news
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
-        """Watch until ``stop`` is set; ``ready`` is set once the watches are being opened."""
-        await kopf.operator(
+        """Watch until ``stop`` is set, which SIGTERM and SIGINT do too; ``ready`` is set once watches are opened.
+
+        ``Transient`` when the watches end by themselves.
+        """
+        tasks = await kopf.spawn_tasks(
             registry=self._registry(),
             settings=_settings(),
             standalone=True,
@@ -70,6 +89,10 @@ class Watch:
             stop_flag=stop,
             ready_flag=ready,
         )
+        _take_signals_back(stop)
+        await kopf.run_tasks(tasks, ignored=_NotOfKopf())
+        if not stop.is_set():
+            raise Transient("the watches ended by themselves")
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
@@ -116,6 +139,13 @@ class Watch:
             certificate_path=self._connection.certificate_path,
             private_key_path=self._connection.private_key_path,
         )
+
+
+def _take_signals_back(stop: asyncio.Event) -> None:
+    """Kopf has put its own handlers in place of the program's; they break when a signal comes twice."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 def _settings() -> kopf.OperatorSettings:

@@ -62,7 +62,7 @@ class Lanes:
             if future.done() and not future.cancelled():
                 self._urgent -= 1
                 self._admit()
-            else:
+            elif future in waiting:
                 waiting.remove(future)
             raise
 
@@ -70,16 +70,19 @@ class Lanes:
         if future.done() and not future.cancelled():
             self._background -= 1
             self._admit()
-        else:
+        elif entry in self._background_waiting:
             self._background_waiting.remove(entry)
 
     def _admit(self) -> None:
+        # A request that was cancelled may not have left its place yet.
         while self._urgent_waiting and self._urgent < self._urgent_limit:
-            self._urgent += 1
-            self._urgent_waiting.popleft().set_result(None)
+            if not (future := self._urgent_waiting.popleft()).done():
+                self._urgent += 1
+                future.set_result(None)
         while self._background_waiting and self._background < self._background_room():
-            self._background += 1
-            self._background_waiting.popleft()[1].set_result(None)
+            if not (future := self._background_waiting.popleft()[1]).done():
+                self._background += 1
+                future.set_result(None)
         if self._background_waiting and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._patience, self._lose_patience)
 

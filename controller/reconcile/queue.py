@@ -41,7 +41,10 @@ class KeyedQueue:
             self._tasks = tasks
             if self._released:
                 self.release()
-            await asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._end()
 
     def release(self) -> None:
         """Let passes begin: the view is complete."""
@@ -74,6 +77,15 @@ class KeyedQueue:
         heapq.heappush(self._heap, (due, next(self._count), key))
         if self._heap[0][2] == key:
             self._set_timer()
+
+    def _end(self) -> None:
+        # Passes that are cancelled now may still name keys, and a watch may still deliver: nothing may begin any more.
+        self._tasks, self._released = None, False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._heap.clear()
+        self._due.clear()
 
     async def _run(self, key: Key) -> None:
         again: float | None = None

@@ -75,6 +75,39 @@ class Answer:
         return self.content_type in {"text/html", "application/xhtml+xml"}
 
 
+class _Session:
+    """An aiohttp session that is opened when it is first needed, in the loop that needs it."""
+
+    def __init__(self, resolver: AbstractResolver, *, keep: bool) -> None:
+        self._resolver = resolver
+        self._keep = keep
+        self._session: aiohttp.ClientSession | None = None
+
+    def open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # No limit here: the wait for a connection would count into the deadline.
+            connector = aiohttp.TCPConnector(
+                limit=0,
+                resolver=self._resolver,
+                use_dns_cache=False,
+                force_close=not self._keep,
+                keepalive_timeout=IDLE_SECONDS if self._keep else None,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
 class Transport:
     """A lane of requests with connections of its own: lanes never wait for each other.
 
@@ -84,12 +117,12 @@ class Transport:
     """
 
     def __init__(self, resolver: AbstractResolver, *, concurrent: int, idle: int, clock: Callable[[], float]) -> None:
-        self._resolver = resolver
         self._slots = asyncio.Semaphore(concurrent)
         self._idle = idle
         self._clock = clock
         self._kept: OrderedDict[str, float] = OrderedDict()
-        self._session: aiohttp.ClientSession | None = None
+        self._keeping = _Session(resolver, keep=True)
+        self._closing = _Session(resolver, keep=False)
 
     async def ask(self, request: Request, *, timeout: float) -> Answer:  # noqa: ASYNC109 - the deadline of the order
         """Ask once; redirects are answers. ``Unanswered``, or another ``Transient`` for a shortage on this side."""
@@ -103,10 +136,9 @@ class Transport:
 
     async def close(self) -> None:
         """Close every connection; a later request opens new ones."""
-        session, self._session = self._session, None
         self._kept.clear()
-        if session is not None:
-            await session.close()
+        await self._keeping.close()
+        await self._closing.close()
 
     async def _try(self, request: Request, seconds: float) -> Answer | Transient:
         if not _is_address(request.url):
@@ -115,57 +147,14 @@ class Transport:
             headers = request.headers
         except ValueError:
             return Unanswered("its token or the claim's key holds characters that no header can carry", sent=False)
-        keep = self._may_keep(request.url)
-        if not keep:
-            headers["Connection"] = "close"
+        session = self._keeping if self._may_keep(request.url) else self._closing
         try:
             async with asyncio.timeout(seconds):
-                return await self._exchange(request, headers, keep=keep)
+                return await _exchange(session.open(), request, headers)
         except TimeoutError:
             return Unanswered(f"it did not answer within {seconds:g} s", sent=True)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _explained(error)
-
-    async def _exchange(self, request: Request, headers: dict[str, str], *, keep: bool) -> Answer | Transient:
-        # From a file, a large body is written piece by piece.
-        data = BytesIO(request.body) if request.body is not None and len(request.body) > LARGEST_WRITE else request.body
-        response = await self._open_session().request(
-            request.method, request.url, data=data, headers=headers, allow_redirects=False
-        )
-        try:
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > LARGEST_ANSWER:
-                    return Unanswered(f"its answer is larger than {LARGEST_ANSWER >> 20} MiB", sent=True)
-            return Answer(
-                status=response.status,
-                content_type=response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
-                body=bytes(body),
-                retry_after=_seconds(response.headers.get("Retry-After", "")),
-            )
-        finally:
-            # Never the context manager: it waits for a request body that the other side does not care to read.
-            # Closed by this side, because the other one may not honour the header.
-            if keep:
-                response.release()
-            else:
-                response.close()
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            # Its own limit would count the wait for a connection into the deadline; the slots have done that.
-            connector = aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=IDLE_SECONDS, resolver=self._resolver, use_dns_cache=False
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._session
 
     def _may_keep(self, url: str) -> bool:
         """Whether the host may keep its connection: as many as may be idle at once, whoever comes first."""
@@ -178,6 +167,25 @@ class Transport:
         self._kept[host] = now
         self._kept.move_to_end(host)
         return True
+
+
+async def _exchange(session: aiohttp.ClientSession, request: Request, headers: dict[str, str]) -> Answer | Transient:
+    # From a file, a large body is written piece by piece.
+    data = BytesIO(request.body) if request.body is not None and len(request.body) > LARGEST_WRITE else request.body
+    async with session.request(
+        request.method, request.url, data=data, headers=headers, allow_redirects=False
+    ) as response:
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > LARGEST_ANSWER:
+                return Unanswered(f"its answer is larger than {LARGEST_ANSWER >> 20} MiB", sent=True)
+        return Answer(
+            status=response.status,
+            content_type=response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
+            body=bytes(body),
+            retry_after=_seconds(response.headers.get("Retry-After", "")),
+        )
 
 
 def _is_address(url: str) -> bool:

@@ -26,7 +26,7 @@ def token_in(folder: Path) -> str:
 def is_known(header: str, token: str) -> bool:
     """An Authorization header carries the token; takes as long for a wrong one as for the right one."""
     scheme, _, given = header.partition(" ")
-    return hmac.compare_digest(given.strip().encode(), token.encode()) and scheme.lower() == "bearer"
+    return hmac.compare_digest(given.strip().encode(errors="replace"), token.encode()) and scheme.lower() == "bearer"
 
 
 def write_kubeconfig(path: Path, url: str, authority: bytes, token: str) -> None:

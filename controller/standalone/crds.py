@@ -131,14 +131,22 @@ def _default_faults(schema: Schema, path: str) -> Iterator[Cause]:
         yield Cause(f"{path}.{cause.field}", cause.reason, cause.message)
 
 
+def fill(definition: Object) -> None:
+    """Fill in what Kubernetes derives in the spec; leaves alone what is too broken to derive from."""
+    spec = definition.get("spec")
+    if not isinstance(spec, dict) or not isinstance(spec.get("names"), dict):
+        return
+    names = dict(spec["names"])
+    if isinstance(kind := names.get("kind"), str) and kind:
+        names = {"singular": kind.lower(), "listKind": f"{kind}List"} | names
+    definition["spec"] = {"conversion": {"strategy": "None"}, **spec, "names": names}
+    definition["spec"].pop("preserveUnknownFields", None)
+
+
 def complete(definition: Object) -> None:
-    """Fill in what Kubernetes derives: names, conversion, and the status of an accepted definition."""
+    """Give an accepted definition its status."""
     spec = definition["spec"]
     names = spec["names"]
-    names.setdefault("singular", names["kind"].lower())
-    names.setdefault("listKind", names["kind"] + "List")
-    spec.setdefault("conversion", {"strategy": "None"})
-    spec.pop("preserveUnknownFields", None)
     status = definition.get("status") or {}
     stored = [version["name"] for version in spec["versions"] if version.get("storage")]
     previous = [name for name in status.get("storedVersions") or [] if name not in stored]

@@ -1,6 +1,7 @@
 """The SQLite file: objects as they are and the events that made them, committed in batches by one thread."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +61,7 @@ class Disk:
 
     def _open(self) -> tuple[list[tuple[str, bytes]], list[Row]]:
         try:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
             database = self._database = sqlite3.connect(self._path, isolation_level=None)
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=FULL")
@@ -74,7 +76,7 @@ class Disk:
             objects = database.execute("SELECT resource, object FROM objects").fetchall()
             query = "SELECT * FROM (SELECT * FROM events ORDER BY rv DESC LIMIT ?) ORDER BY rv"
             return objects, [Row(*row) for row in database.execute(query, (self._history,))]
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StandaloneError(
                 f"cannot open the database {self._path}: {error}; check its permissions and the free space, "
                 "or move the file away to start empty"

@@ -165,8 +165,11 @@ class Garbage:
 
     def _is_gone(self, namespace: str, owner: Object) -> bool:
         # A kind nobody serves now may come back: its objects are not known to be gone.
-        known = self._catalogue.by_kind(owner["apiVersion"], owner["kind"]) is not None
-        return known and self._owner(namespace, owner) is None
+        # Nor are owners in a namespace that an object without one cannot have.
+        kind = self._catalogue.by_kind(owner["apiVersion"], owner["kind"])
+        if kind is None or (kind.namespaced and not namespace):
+            return False
+        return self._owner(namespace, owner) is None
 
     async def _delete(self, kind: Kind, record: Record, policy: str) -> None:
         try:

@@ -7,9 +7,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from controller.standalone import discovery
+from controller.standalone import discovery, openapi_v2
 from controller.standalone.catalogue import Catalogue
 from controller.standalone.kinds import Kind
+from controller.standalone.patches import accepted
 from controller.standalone.schema import METADATA, Object
 from controller.standalone.statuses import no_such_path
 
@@ -20,12 +21,6 @@ API_VERSION = (
 )
 KIND = "Kind is a string value representing the REST resource this object represents. In CamelCase. Cannot be updated."
 MEDIA = "application/json"
-PATCH_MEDIA = (
-    "application/apply-patch+yaml",
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-)
 
 
 def _component(kind: Kind) -> str:
@@ -67,7 +62,7 @@ WRITE_OPTIONS = [
 ]
 
 
-def _operation(kind: Kind, action: str, *, patches: bool = False, body: bool = False) -> Object:
+def _operation(kind: Kind, action: str, *, is_patch: bool = False, body: bool = False) -> Object:
     answer = {"description": "OK", "content": {MEDIA: {"schema": _ref(_component(kind))}}}
     operation: Object = {
         "operationId": f"{action}{kind.kind}",
@@ -75,12 +70,12 @@ def _operation(kind: Kind, action: str, *, patches: bool = False, body: bool = F
         "x-kubernetes-action": action,
         "x-kubernetes-group-version-kind": _gvk(kind),
     }
-    if patches or body:
+    if is_patch or body:
         operation["parameters"] = list(WRITE_OPTIONS)
-        media = PATCH_MEDIA if patches else (MEDIA,)
-        schema = _ref(f"{META}.Patch") if patches else _ref(_component(kind))
+        media = accepted(strategic=not kind.custom) if is_patch else [MEDIA]
+        schema = _ref(f"{META}.Patch") if is_patch else _ref(_component(kind))
         operation["requestBody"] = {"content": {name: {"schema": schema} for name in media}, "required": True}
-    if patches:
+    if is_patch:
         operation["parameters"].append(_query("force", "Take over fields that others own (apply only)."))
     return operation
 
@@ -91,7 +86,7 @@ def _paths(kind: Kind) -> Object:
     one = {
         "get": _operation(kind, "get"),
         "put": _operation(kind, "put", body=True),
-        "patch": _operation(kind, "patch", patches=True),
+        "patch": _operation(kind, "patch", is_patch=True),
         "delete": _operation(kind, "delete"),
     }
     paths: Object = {
@@ -131,8 +126,12 @@ class Documents:
         self._documents: dict[str, tuple[bytes, str]] = {}
 
     def answer(self, request: web.BaseRequest, path: str) -> web.Response:
-        """/openapi/v3 and below; v2 is not served: its only form that kubectl reads is protobuf."""
+        """/openapi/v2, and /openapi/v3 and below."""
         self._refresh()
+        if path == "/openapi/v2":
+            return web.Response(
+                body=openapi_v2.document(self._catalogue), headers={"Content-Type": openapi_v2.MEDIA_TYPE}
+            )
         if path == "/openapi/v3":
             index = {
                 name: {"serverRelativeURL": f"/openapi/v3/{name}?hash={tag}"}

@@ -103,11 +103,15 @@ def _merge_items(present: list[Any], patch: list[Any], key: str) -> list[Any]:
     return list(items.values())
 
 
+def accepted(*, strategic: bool) -> list[str]:
+    """The kinds of patch that are taken; a strategic one only for core kinds."""
+    return [JSON, MERGE, *([STRATEGIC] if strategic else []), APPLY]
+
+
 def patcher(media_type: str, body: Any, *, strategic: bool) -> Callable[[Object], Object]:
     """The change that a patch body describes; 415 for a kind of patch that is not taken here."""
-    accepted = [JSON, MERGE, *([STRATEGIC] if strategic else []), APPLY]
-    if media_type not in accepted or media_type == APPLY:
-        raise unsupported_media_type(accepted)
+    if media_type not in (known := accepted(strategic=strategic)) or media_type == APPLY:
+        raise unsupported_media_type(known)
     if media_type == JSON:
         return lambda live: json_patch(live, body)
     if not isinstance(body, dict):

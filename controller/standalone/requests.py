@@ -124,6 +124,18 @@ def _json(raw: bytes, kind: str) -> Any:
         raise bad_request(f"the object provided is unrecognized (must be of type {kind}): {message}") from error
 
 
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
+    """The safe loader, for which times are the strings that Kubernetes takes them for."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own attribute
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in _SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def _yaml(raw: bytes, kind: str) -> Any:
     try:
         return _shallow(raw, orjson.loads(raw))  # kubectl applies JSON under YAML's name
@@ -131,12 +143,13 @@ def _yaml(raw: bytes, kind: str) -> Any:
         pass
     try:
         _check_yaml(raw)
-        # The C loader knows no other tags than the safe ones.
-        value = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except (yaml.YAMLError, ValueError) as error:
+        value = yaml.load(raw, Loader=_Loader)  # noqa: S506 - a safe loader
+        # Keys become strings, as in JSON; not-a-number and infinity have no place there.
+        value = json.loads(json.dumps(value, allow_nan=False))
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         where = " ".join(str(error).split())
         raise bad_request(f"the object provided is unrecognized (must be of type {kind}): yaml: {where}") from error
-    return json.loads(json.dumps(value, default=str))
+    return value
 
 
 def _shallow(raw: bytes, value: Any) -> Any:
@@ -146,7 +159,7 @@ def _shallow(raw: bytes, value: Any) -> Any:
 
 def _check_yaml(raw: bytes) -> None:
     depth = 0
-    for event in yaml.parse(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    for event in yaml.parse(raw, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
             raise bad_request("YAML aliases are not read here: write the value out")
         if isinstance(event, yaml.CollectionStartEvent):

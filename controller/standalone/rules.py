@@ -115,7 +115,7 @@ def _time_fields(schema: Schema, chain: str = "") -> Iterator[str]:
 
 
 def _with_timestamps(expression: str, schema: Schema) -> str:
-    """Date-time fields are timestamps to CEL, but cel-expr-python takes none inside a map: the expression converts them.
+    """Date-time fields are timestamps to CEL; cel-expr-python takes none inside a map, so the expression converts.
 
     Fields of `self` and `oldSelf` named in full are converted, items of lists inside macros are not.
     """

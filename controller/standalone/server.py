@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from controller.standalone import access, builtin, crds, schema, tls
+from controller.standalone import access, builtin, crds, expiry, schema, tls
 from controller.standalone.admission import Options
 from controller.standalone.catalogue import Catalogue
 from controller.standalone.disk import Disk
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 RENEWAL_SECONDS = 12 * 3600
 SHUTDOWN_SECONDS = 2.0
+# Longer than clients keep idle connections (Go: 90 s), so that none is closed under a request.
+KEEPALIVE_SECONDS = 180.0
 
 
 class StandaloneServer:
@@ -59,6 +61,11 @@ class StandaloneServer:
     async def start(self) -> None:
         """Open the data directory, install the definitions, listen and write the kubeconfig."""
         async with contextlib.AsyncExitStack() as closing:
+            await self._start(closing)
+            self._closing = closing.pop_all()
+
+    async def _start(self, closing: contextlib.AsyncExitStack) -> None:
+        try:
             self._prepare_folder(closing)
             authority = tls.prepare(self._folder, self._host, datetime.now(UTC))
             self.token = access.token_in(self._folder)
@@ -70,24 +77,26 @@ class StandaloneServer:
             self._follow_definitions(store, catalogue, watches)
             writer = Writer(store, catalogue)
             await self._install(store, writer)
-            await self._collect_garbage(closing, store, catalogue, writer)
+            garbage = Garbage(store, catalogue, writer)
+            garbage.start()
+            _run(closing, garbage.run(), "standalone-garbage")
+            _run(closing, expiry.run(store, writer), "standalone-expiry")
             await self._listen(closing, Handler(store, catalogue, writer, watches, self.token), watches)
             access.write_kubeconfig(self.kubeconfig, self.url, authority, self.token)
-            self._closing = closing.pop_all()
+        except OSError as error:
+            raise StandaloneError(
+                f"cannot use the data directory {self._folder}: {error.strerror or error}; give one that you may write to, "
+                "on a disk with free space"
+            ) from error
 
     async def stop(self) -> None:
         """End the watches, finish the writes under way, close the files."""
         await self._closing.aclose()
 
     def _prepare_folder(self, closing: contextlib.AsyncExitStack) -> None:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._folder.chmod(0o700)
-            lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise StandaloneError(
-                f"cannot use the data directory {self._folder}: {error.strerror}; give one that you may write to"
-            ) from error
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder.chmod(0o700)
+        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         closing.callback(os.close, lock)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,16 +133,11 @@ class StandaloneServer:
         except ApiError as error:
             raise StandaloneError(f"cannot prepare {self._folder}: {error.message}") from error
 
-    async def _collect_garbage(
-        self, closing: contextlib.AsyncExitStack, store: Store, catalogue: Catalogue, writer: Writer
-    ) -> None:
-        garbage = Garbage(store, catalogue, writer)
-        garbage.start()
-        _run(closing, garbage.run(), "standalone-garbage")
-
     async def _listen(self, closing: contextlib.AsyncExitStack, handler: Handler, watches: Watches) -> None:
         context = tls.server_context(self._folder)
-        runner = web.ServerRunner(web.Server(handler.handle, access_log=None), shutdown_timeout=SHUTDOWN_SECONDS)
+        runner = web.ServerRunner(
+            web.Server(handler.handle, access_log=None, logger=_quiet_log()), shutdown_timeout=SHUTDOWN_SECONDS
+        )
         await runner.setup()
         closing.push_async_callback(runner.cleanup)
         # Ended first, so that the runner does not wait for streams that never end by themselves.
@@ -185,6 +189,13 @@ class StandaloneServer:
                 access.write_kubeconfig(self.kubeconfig, self.url, authority, self.token)
             except OSError as error:
                 log.warning("the server certificate was not renewed: %s", error)
+
+
+def _quiet_log() -> logging.Logger:
+    # What aiohttp itself would log are clients' protocol errors, each with a traceback; the handler logs ours.
+    quiet = logging.getLogger(f"{__name__}.http")
+    quiet.setLevel(logging.CRITICAL)
+    return quiet
 
 
 def _loopback(host: str) -> str:

@@ -22,6 +22,8 @@ def prepare(kind: Kind, new: Object, old: Object | None) -> None:
             new["data"] = {**(new.get("data") or {}), **encoded}
     elif kind is builtin.NAMESPACES:
         _prepare_namespace(new, old)
+    elif kind is builtin.DEFINITIONS:
+        crds.fill(new)
 
 
 def _prepare_namespace(new: Object, old: Object | None) -> None:

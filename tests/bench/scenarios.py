@@ -239,6 +239,7 @@ class RestartScenario:
         figures |= {
             "writes_after_restart": sum(later.requests[request] for request in written),
             "changed_after_restart": len(changed),
+            "other_cores": Window.between(ready, later).other_cores,
             "cpu_restart": ready.cpu["controller"],
             "cpu_at_rest": (later.cpu["controller"] - ready.cpu["controller"]) * 1000 / (later.at - ready.at),
             "memory_restarted": stage.memory(),
@@ -274,6 +275,7 @@ async def _played(stage: Stage, play: Callable[[Stage], Awaitable[Result]]) -> R
                 result = await play(stage)
                 await stage.clear()
                 leaks = verdict.leaks(await stage.ledger())
+                await stage.stop_controller()
             finally:
                 await stage.force()
     except* (UnfinishedError, ApiError, aiohttp.ClientError, OSError) as group:

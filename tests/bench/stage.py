@@ -255,8 +255,9 @@ class Stage:
     async def force(self) -> None:
         """Remove what a failed scenario left in the namespace, without the controller."""
         for plural in ("agentclaims", "agentpools", "agentinstances"):
-            for item in await self.api.objects(plural):
-                await self._force(plural, item["metadata"]["name"])
+            async with asyncio.TaskGroup() as group:
+                for item in await self.api.objects(plural):
+                    group.create_task(self._force(plural, item["metadata"]["name"]))
 
     async def _force(self, plural: str, name: str) -> None:
         body: Mapping[str, Any] = {"metadata": {"finalizers": None}}

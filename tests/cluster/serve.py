@@ -4,14 +4,14 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from controller.standalone import StandaloneError, StandaloneServer
 
 
-async def main() -> None:
-    definitions = [yaml.safe_load(Path(name).read_text()) for name in sys.argv[2:]]
+async def main(definitions: list[dict[str, Any]]) -> None:
     async with StandaloneServer(Path(sys.argv[1]), crds=definitions) as server:
         stop = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -21,6 +21,6 @@ async def main() -> None:
 
 
 try:
-    asyncio.run(main())
+    asyncio.run(main([yaml.safe_load(Path(name).read_text()) for name in sys.argv[2:]]))
 except StandaloneError as error:
     sys.exit(str(error))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import kopf
-import kubernetes
+import kubernetes as kubernetes_client
 import pytest
 import yaml
 
@@ -124,6 +124,7 @@ async def test_the_python_client_reads_writes_and_watches(cluster: Cluster) -> N
 
 
 def _use_python_client(cluster: Cluster) -> None:
+    kubernetes: Any = kubernetes_client
     api_client = kubernetes.config.new_client_from_config(str(cluster.server.kubeconfig))
     try:
         core = kubernetes.client.CoreV1Api(api_client)
@@ -152,9 +153,13 @@ async def test_kopf_watches(cluster: Cluster, tmp_path: Path, monkeypatch: pytes
     seen: list[tuple[str | None, str]] = []
     registry = kopf.OperatorRegistry()
 
+    @kopf.on.login(registry=registry)
+    def login(**arguments: Any) -> Any:
+        return kopf.login_with_kubeconfig(**arguments)
+
     @kopf.on.event(cluster.group, "v1alpha1", "widgets", registry=registry)
-    async def on_event(event: dict[str, Any], name: str | None, **_: Any) -> None:
-        seen.append((event["type"], str(name)))
+    async def on_event(event: Any, name: str, **_: Any) -> None:
+        seen.append((event["type"], name))
 
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False

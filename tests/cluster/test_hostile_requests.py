@@ -1,5 +1,7 @@
 """What must not hurt the server: strangers, bombs and nonsense."""
 
+import asyncio
+
 import pytest
 
 from tests.cluster.conftest import APPLY, Cluster
@@ -82,8 +84,20 @@ async def test_nonsense_paths_are_not_found(cluster: Cluster, path: str) -> None
     assert (answer.status_code, answer.json()["kind"]) == (404, "Status")
 
 
-@pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "FOO"])
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
 async def test_unknown_methods_are_refused_with_a_status(cluster: Cluster, method: str) -> None:
     cluster.needs_standalone("a genuine server has other words for it")
     answer = await cluster.send(method, cluster.widgets)
     assert (answer.status_code, answer.json()["kind"]) == (405, "Status")
+
+
+async def test_bytes_that_are_no_http_hurt_nobody(cluster: Cluster) -> None:
+    url = cluster.http.base_url
+    for garbage in (b"\x00\x01\x02\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"FOO \xff HTTP/1.1\r\nhost: x\r\n\r\n"):
+        reader, writer = await asyncio.open_connection(url.host, url.port, ssl=cluster.server.tls)
+        writer.write(garbage)
+        await writer.drain()
+        assert (await reader.readline()).split()[1:2] != [b"200"]
+        writer.close()
+        await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+    assert await cluster.names() == []

@@ -12,8 +12,9 @@ import httpx
 import pytest
 from cryptography import x509
 
-from controller.standalone import StandaloneError, StandaloneServer, tls
-from tests.cluster.conftest import DEADLINE, MERGE, Process, Server
+from controller.standalone import StandaloneError, StandaloneServer, expiry, tls
+from controller.standalone.store import Record
+from tests.cluster.conftest import DEADLINE, MERGE, Process, Server, eventually
 
 API = "test.agentpool.dev/v1alpha1"
 WIDGETS = f"/apis/{API}/namespaces/default/widgets"
@@ -36,6 +37,10 @@ async def _write_until_it_dies(http: httpx.AsyncClient, writer: int, answered: d
         return
 
 
+async def _wrote(answered: dict[str, tuple[int, str]], writers: int, version: int) -> bool:
+    return len(answered) == writers and max(answered.values())[0] > version
+
+
 async def test_kill_dash_9_loses_nothing_that_was_answered(standalone: Process) -> None:
     highest = 0
     for _ in range(3):
@@ -46,8 +51,7 @@ async def test_kill_dash_9_loses_nothing_that_was_answered(standalone: Process) 
             async with asyncio.TaskGroup() as group:
                 for writer in range(8):
                     group.create_task(_write_until_it_dies(http, writer, answered))
-                while sum(rv > highest for rv, _ in answered.values()) < 8 or max(answered.values())[0] < highest + 150:
-                    await asyncio.sleep(0.01)
+                await eventually(lambda: _wrote(answered, 8, highest + 150))
                 standalone.kill()
         server = standalone.start()
         async with server.client() as http:
@@ -212,10 +216,55 @@ def test_a_broken_certificate_is_made_anew(tmp_path: Path) -> None:
 async def test_stopping_ends_open_watches_at_once(tmp_path: Path) -> None:
     server = StandaloneServer(tmp_path / "data")
     await server.start()
-    async with Server.of("standalone", server.kubeconfig).client() as http:
-        async with http.stream("GET", "/api/v1/namespaces", params={"watch": "true"}) as response:
-            lines = response.aiter_lines()
-            await anext(lines)
-            async with asyncio.timeout(DEADLINE):
-                await server.stop()
-                assert len([line async for line in lines]) <= 1
+    params = {"watch": "true"}
+    async with (
+        Server.of("standalone", server.kubeconfig).client() as http,
+        http.stream("GET", "/api/v1/namespaces", params=params) as response,
+    ):
+        lines = response.aiter_lines()
+        await anext(lines)
+        async with asyncio.timeout(DEADLINE):
+            await server.stop()
+            assert len([line async for line in lines]) <= 1
+
+
+async def test_a_restart_with_the_same_definitions_writes_nothing(standalone: Process) -> None:
+    versions = []
+    for _ in range(2):
+        server = standalone.start()
+        async with server.client() as http:
+            versions.append((await http.get(WIDGETS)).json()["metadata"]["resourceVersion"])
+        assert standalone.stop() == ""
+    assert versions[0] == versions[1]
+
+
+async def test_a_client_that_hangs_up_leaves_no_watch_behind(tmp_path: Path) -> None:
+    async with StandaloneServer(tmp_path / "data") as running:
+        server = Server.of("standalone", running.kubeconfig)
+        tasks = len(asyncio.all_tasks())
+        async with server.client() as http:
+            async with http.stream("GET", "/api/v1/namespaces", params={"watch": "true"}) as response:
+                await anext(response.aiter_lines())
+                assert len(asyncio.all_tasks()) > tasks
+
+        async def is_over() -> bool:
+            return len(asyncio.all_tasks()) <= tasks
+
+        await eventually(is_over)
+
+
+def _event(name: str, **times: str) -> Record:
+    obj = {"metadata": {"name": name, "resourceVersion": "1"}, **times}
+    return Record("events", obj, b"")
+
+
+def test_events_are_kept_for_an_hour_after_they_were_last_seen() -> None:
+    now = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
+    old, fresh = "2026-01-01T10:59:59Z", "2026-01-01T11:00:01Z"
+    records = [
+        _event("gone", lastTimestamp=old),
+        _event("seen-again", eventTime=old, lastTimestamp=fresh),
+        _event("micro", eventTime="2026-01-01T10:00:00.123456Z"),
+        _event("timeless"),
+    ]
+    assert [record.name for record in expiry.expired(records, now)] == ["gone", "micro"]

@@ -151,15 +151,13 @@ class Watch:
     async def _look(self) -> None:
         table = await self.tables()
         instances = list(self.instances.values())
-        await asyncio.gather(
-            *(self.settle(i) for i in instances if i.record.exit is None and not i.running(table) and i.pidfd is None)
-        )
+        await asyncio.gather(*(self.settle(i) for i in instances if i.record.exit is None and not i.running(table)))
         work = [(i, i.members(table)) for i in instances if i.record.ending or i.limit is not None or i.doomed]
         await carry_through(self._press, work, table, self._clock())
         if quiet := [instance for instance, members in work if instance.record.ending and not members]:
             # A process that was born of a dying one while the table was read may be missing from it, but not twice.
             table = await self.tables()
-            await asyncio.gather(*(self._finish(i, table) for i in quiet if not i.members(table)))
+            await asyncio.gather(*(self._finish(i) for i in quiet if not i.members(table)))
 
     def _press(self, work: list[Work], table: Table, now: float) -> None:
         for instance, members in work:
@@ -173,7 +171,7 @@ class Watch:
             elif record.ending is not None:
                 ask(instance, members, table)
 
-    async def _finish(self, instance: Instance, table: Table) -> None:
+    async def _finish(self, instance: Instance) -> None:
         """Nothing of it runs: remove what is left and say so."""
         uid = instance.record.uid
         async with self._homes.lock(uid):
@@ -185,7 +183,6 @@ class Watch:
                 instance.stuck = str(error)
                 return
             self._let_go(instance)
-            _collect(instance, table)
             del self.instances[uid]
             log.info("instance %s is gone", uid)
             gone = instance.record.remote()

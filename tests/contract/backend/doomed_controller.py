@@ -21,7 +21,7 @@ import controller.backends.process
 from controller.backends.process import ProcessBackend
 from controller.model import BackendSpec, Template
 from controller.ports import LaunchOrder, RemoteState
-from tests.contract.backend.harness import end, processes, reap
+from tests.contract.backend.harness import end, processes_below, reap
 
 SOURCE = str(Path(controller.backends.process.__file__).parent)
 # Its lines only read, and run once per process of the host.
@@ -48,7 +48,7 @@ class Executioner:
 
 
 def backend(root: Path) -> ProcessBackend:
-    return ProcessBackend(root, installation="doomed", default_command=["sleep", "600"])
+    return ProcessBackend(root, installation=str(root), default_command=["sleep", "600"])
 
 
 async def launch(over: ProcessBackend, uid: str) -> object:
@@ -116,7 +116,7 @@ async def succeed(root: Path, uids: list[str], problems: list[str], *, launched:
     over = backend(root)
     await over.start()
     for uid in uids:
-        before = [process.pid for process in processes(uid)]
+        before = [process.pid for process in processes_below(root / uid)]
         if len(before) > 1:
             problems.append(f"{uid}: {len(before)} processes after the death")
         listed = {remote.uid: remote for remote in await over.list()}
@@ -124,11 +124,11 @@ async def succeed(root: Path, uids: list[str], problems: list[str], *, launched:
             problems.append(f"{uid}: process {before} is not listed as running: {listed.get(uid)}")
         if launched:
             await launch(over, uid)
-            after = [process.pid for process in processes(uid)]
+            after = [process.pid for process in processes_below(root / uid)]
             if len(after) != 1 or (before and after != before):
                 problems.append(f"{uid}: {before} became {after}")
         await terminate(over, uid)
-        if processes(uid):
+        if processes_below(root / uid):
             problems.append(f"{uid}: survives its end")
     left = set(os.listdir(root)) - {".locks"}  # noqa: PTH208 - names are all that is needed
     if await over.list() or left:

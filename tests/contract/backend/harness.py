@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import sys
+import time
 import urllib.request
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +21,6 @@ from controller.ports import Backend, LaunchOrder
 PATIENCE = 30.0
 """Seconds within which anything happens, however busy the machine is."""
 PROGRAM = Path(__file__).with_name("agent_program.py")
-INSTALLATION = "installation-of-the-test"
-OURS = "AGENTPOOL_INSTANCE"
 
 Behaviour = Literal["serve", "fail", "stubborn"]
 
@@ -28,8 +28,8 @@ Behaviour = Literal["serve", "fail", "stubborn"]
 class Harness(Protocol):
     """One world in which backends of one kind run; each ``make`` is a controller that starts in it."""
 
-    async def make(self, installation: str = INSTALLATION) -> Backend:
-        """A backend that has started, over what is already there."""
+    async def make(self, installation: str | None = None) -> Backend:
+        """A backend that has started, over what is already there; of the world's installation unless named."""
         ...
 
     def order(self, uid: str, behaviour: Behaviour = "serve", env: Mapping[str, str] | None = None) -> LaunchOrder:
@@ -62,11 +62,15 @@ class ProcessHarness:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        # Marks are looked for on the whole host, where the same suite may be running twice.
+        self.installation = str(uuid.uuid4())
         self.backends: list[ProcessBackend] = []
 
-    async def make(self, installation: str = INSTALLATION) -> ProcessBackend:
+    async def make(self, installation: str | None = None) -> ProcessBackend:
         backend = ProcessBackend(
-            self.root, installation=installation, default_command=[sys.executable, "-S", str(PROGRAM)]
+            self.root,
+            installation=installation or self.installation,
+            default_command=[sys.executable, "-S", str(PROGRAM)],
         )
         await backend.start()
         self.backends.append(backend)
@@ -90,18 +94,22 @@ class ProcessHarness:
 
     async def environment(self, uid: str) -> Mapping[str, str]:
         await self.ready(uid)
-        [process] = processes(uid)
+        [process] = self.processes(uid)
         port = process.environ()["PORT"]
         answer = await asyncio.to_thread(_get, f"http://127.0.0.1:{port}/")
         environment: dict[str, str] = json.loads(answer)
         return environment
 
     async def kill_remote(self, uid: str) -> None:
-        for process in processes(uid):
+        for process in self.processes(uid):
             process.kill()
 
     async def count_running(self, uid: str) -> int:
-        return len(processes(uid))
+        return len(self.processes(uid))
+
+    def processes(self, uid: str) -> list[psutil.Process]:
+        """Every living process that has the environment of the instance."""
+        return processes_below(self.root / uid)
 
     async def close(self) -> None:
         for backend in self.backends:
@@ -112,14 +120,10 @@ class ProcessHarness:
         reap()
 
 
-def processes(uid: str) -> list[psutil.Process]:
-    """Every living process that carries the mark of the instance."""
-    return [process for process in _living() if _environ(process).get(OURS) == uid]
-
-
 def processes_below(root: Path) -> list[psutil.Process]:
-    """Every living process of any instance below a root."""
-    return [p for p in _living() if _environ(p).get("OPENCLAW_STATE_DIR", "").startswith(f"{root}{os.sep}")]
+    """Every living process of any instance below a root, by its environment."""
+    below = f"{root}{os.sep}"
+    return [each for each in _living() if _environ(each).get("OPENCLAW_STATE_DIR", "").startswith(below)]
 
 
 def reap() -> None:
@@ -158,10 +162,15 @@ def _status(process: psutil.Process) -> str:
 
 
 def _environ(process: psutil.Process) -> dict[str, str]:
-    try:
-        return process.environ()
-    except (psutil.Error, OSError):
-        return {}
+    # A process that is just becoming another program shows no environment for some microseconds.
+    for _ in range(5):
+        try:
+            if environ := process.environ():
+                return environ
+        except (psutil.Error, OSError):
+            break
+        time.sleep(0.001)
+    return {}
 
 
 def _get(url: str) -> bytes:

@@ -256,7 +256,7 @@ async def test_whatever_happens_the_list_tells_what_exists(harness: Harness, see
             case "launch":
                 expected.setdefault(uid, RUNNING)
                 assert (await backend.launch(harness.order(uid))).state is expected[uid]
-            case "die" if uid in expected:
+            case "die" if expected.get(uid) is RUNNING:
                 await harness.kill_remote(uid)
                 expected[uid] = EXITED
                 await eventually(partial(_is_exited, backend, uid))

@@ -16,8 +16,7 @@ import pytest
 from controller.backends.process.memory import exceeds, limit_bytes
 from controller.backends.process.table import Identity, identify, read_table
 from controller.ports import Remote, RemoteState
-from tests.contract.backend.harness import INSTALLATION, PATIENCE, ProcessHarness, end, eventually
-from tests.contract.backend.harness import processes as marked
+from tests.contract.backend.harness import PATIENCE, ProcessHarness, end, eventually
 
 
 @contextmanager
@@ -77,13 +76,26 @@ async def test_children_that_outlive_their_parent_end_with_the_instance(processe
     await processes.ready("a")
     [child] = await eventually(lambda: offspring(pid))
     psutil.Process(pid).kill()
-    await eventually(lambda: not [p for p in marked("a") if p.pid == pid])
+    await eventually(lambda: not [p for p in processes.processes("a") if p.pid == pid])
     assert child.is_running()
 
     [remote] = await backend.list()
     assert remote.state is RemoteState.EXITED
     await end(backend, "a", grace=0.2)
-    assert marked("a") == []
+    assert processes.processes("a") == []
+
+
+async def test_an_end_that_was_begun_goes_on_by_itself_after_a_restart(processes: ProcessHarness) -> None:
+    first = await processes.make()
+    await first.launch(processes.order("a", "stubborn"))
+    await processes.ready("a")
+    await first.terminate("a", grace=0.5)
+    await first.close()
+    second = await processes.make()
+
+    assert (await changed(second.changes())).uid == "a"
+    await eventually(lambda: not (processes.root / "a").exists())
+    assert processes.processes("a") == []
 
 
 async def test_a_pid_that_means_another_process_by_now_is_left_alone(processes: ProcessHarness) -> None:
@@ -128,9 +140,9 @@ async def test_an_instance_without_its_directory_is_still_known_and_can_be_ended
 
     assert list(await backend.list()) == [remote]
     assert await backend.launch(processes.order("a")) == remote
-    assert len(marked("a")) == 1
+    assert len(processes.processes("a")) == 1
     await end(backend, "a")
-    assert marked("a") == []
+    assert processes.processes("a") == []
     assert list(await backend.list()) == []
 
 
@@ -165,8 +177,8 @@ async def test_an_instance_that_exceeds_its_memory_limit_is_killed_with_all_its_
 
     assert (told.uid, told.state) == ("a", RemoteState.EXITED)
     assert told.message == "exceeded its memory limit of 128Mi and was killed"
-    await eventually(lambda: not marked("a"))
-    assert len(marked("modest")) == 1
+    await eventually(lambda: not processes.processes("a"))
+    assert len(processes.processes("modest")) == 1
 
 
 async def test_the_limit_is_kept_by_the_next_controller(processes: ProcessHarness) -> None:
@@ -186,11 +198,11 @@ async def test_memory_that_processes_share_is_counted_once(processes: ProcessHar
     limit = limit_bytes("128Mi")
 
     def grown() -> bool:
-        family = read_table(INSTALLATION).family("a", None, ())
+        family = read_table(processes.installation).family("a", None, ())
         return len(family) == 4 and sum(process.rss for process in family) > limit
 
     await eventually(grown)
-    family = read_table(INSTALLATION).family("a", None, ())
+    family = read_table(processes.installation).family("a", None, ())
     assert not exceeds(family, limit)
     assert exceeds(family, limit_bytes("32Mi"))
 
@@ -206,7 +218,7 @@ def test_a_limit_is_read_as_kubernetes_reads_it(written: str, size: int) -> None
 def test_an_identity_is_that_of_one_process_only() -> None:
     mine = identify(os.getpid())
     assert mine is not None
-    table = read_table(INSTALLATION)
+    table = read_table("test")
 
     assert table.alive(mine)
     assert not table.alive(Identity(mine.pid, mine.started + 1))

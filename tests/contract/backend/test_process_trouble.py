@@ -1,5 +1,6 @@
 """What a host can have against an instance: each is one sentence with a remedy, and leaves nothing behind."""
 
+import asyncio
 import os
 import resource
 import shutil
@@ -18,8 +19,7 @@ from controller.backends.process.record import Record
 from controller.backends.process.table import boot_id
 from controller.errors import Misconfigured, Refused, Transient
 from controller.ports import RemoteState
-from tests.contract.backend.harness import INSTALLATION, ProcessHarness, end, eventually
-from tests.contract.backend.harness import processes as marked
+from tests.contract.backend.harness import PATIENCE, ProcessHarness, end, eventually
 
 
 def script(tmp_path: Path, content: str, mode: int = 0o755) -> str:
@@ -61,7 +61,7 @@ async def test_nothing_of_the_operator_s_environment_gets_in(
     await backend.launch(processes.order("a", env={"OPENAI_API_KEY": "the-instance-s"}))
     await processes.ready("a")
 
-    [process] = marked("a")
+    [process] = processes.processes("a")
     state = str(processes.root / "a" / "state")
     assert process.environ() == {
         "PATH": os.environ["PATH"],
@@ -73,7 +73,7 @@ async def test_nothing_of_the_operator_s_environment_gets_in(
         "PORT": process.environ()["PORT"],
         "OPENCLAW_STATE_DIR": state,
         "AGENTPOOL_INSTANCE": "a",
-        "AGENTPOOL_INSTALLATION": INSTALLATION,
+        "AGENTPOOL_INSTALLATION": processes.installation,
     }
 
 
@@ -160,7 +160,7 @@ async def test_a_root_that_cannot_be_written_stops_the_start_with_a_sentence(tmp
     if obstacle == "a file in its place":
         root = tmp_path / "file"
         root.touch()
-    backend = ProcessBackend(root, installation=INSTALLATION, default_command=["true"])
+    backend = ProcessBackend(root, installation="test", default_command=["true"])
     with pytest.raises(Misconfigured, match=str(root)):
         await backend.start()
     await backend.close()
@@ -184,7 +184,7 @@ async def test_a_full_disk_is_a_passing_trouble(small_disk: Path) -> None:
     fill(small_disk)
     with pytest.raises(Transient, match=r"is full .* free space"):
         await backend.launch(world.order("a"))
-    assert marked("a") == []
+    assert world.processes("a") == []
     assert [remote.uid for remote in await backend.list()] == ["before"]
 
     # What runs can be ended all the same.
@@ -219,7 +219,7 @@ async def test_a_damaged_record_neither_loses_nor_doubles_an_instance(
     await first.close()
     if not alive:
         await processes.kill_remote("a")
-        await eventually(lambda: not marked("a"))
+        await eventually(lambda: not processes.processes("a"))
     file = processes.root / "a" / "record.json"
     content = {
         "empty": "",
@@ -238,20 +238,44 @@ async def test_a_damaged_record_neither_loses_nor_doubles_an_instance(
     launched = await backend.launch(processes.order("a"))
     assert launched == listed
     assert launched.state is (RemoteState.RUNNING if alive else RemoteState.EXITED)
-    assert len(marked("a")) == alive
+    assert len(processes.processes("a")) == alive
     await end(backend, "a")
-    assert marked("a") == []
+    assert processes.processes("a") == []
     assert not (processes.root / "a").exists()
 
 
 async def test_a_launch_that_got_as_far_as_the_record_is_no_instance_yet(processes: ProcessHarness) -> None:
     homes = Homes(processes.root)
     homes.open()
-    homes.create(Record(uid="a", installation=INSTALLATION, boot=boot_id()))
+    homes.create(Record(uid="a", installation=processes.installation, boot=boot_id()))
     backend = await processes.make()
 
     assert list(await backend.list()) == []
+    assert not homes.state("a").exists()
+    homes.create(Record(uid="a", installation=processes.installation, boot=boot_id()))
     assert (await backend.launch(processes.order("a"))).state is RemoteState.RUNNING
+
+
+async def test_a_launch_goes_on_when_its_caller_gives_up(processes: ProcessHarness) -> None:
+    backend = await processes.make()
+    launch = asyncio.create_task(backend.launch(processes.order("a", "fail")))
+    await eventually((processes.root / "a").exists)
+    launch.cancel()
+
+    async with asyncio.timeout(PATIENCE):
+        async for told in backend.changes():
+            assert (told.uid, told.state) == ("a", RemoteState.EXITED)
+            break
+
+
+async def test_a_uid_that_is_a_path_reaches_nothing_outside(processes: ProcessHarness) -> None:
+    backend = await processes.make()
+    outside = processes.root.parent / "outside"
+    outside.mkdir()
+    (outside / "record.json").write_text("precious")
+
+    assert await backend.terminate("../outside", grace=0.0) is True
+    assert (outside / "record.json").read_text() == "precious"
 
 
 async def test_a_process_that_was_started_but_not_recorded_is_found_by_its_mark(processes: ProcessHarness) -> None:
@@ -266,7 +290,7 @@ async def test_a_process_that_was_started_but_not_recorded_is_found_by_its_mark(
 
     assert list(await second.list()) == [remote]
     assert await second.launch(processes.order("a")) == remote
-    assert len(marked("a")) == 1
+    assert len(processes.processes("a")) == 1
 
 
 async def test_files_that_resist_are_removed(processes: ProcessHarness) -> None:

@@ -15,7 +15,7 @@ from controller.runtime import HttpRuntime
 from tests.contract.runtime.conftest import PATIENCE, open_link, order
 from tests.doubles.runtime import ScriptedRuntime, answers_bytes, raw_server
 
-SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NUMBERS = itertools.count()
 
 anything = st.recursive(

@@ -72,8 +72,11 @@ async def test_a_probe_of_the_pool_protocol_shows_the_token_that_older_runtimes_
     assert scripted.seen[0].headers["Authorization"] == f"Bearer {scripted.token}"
 
 
-async def test_a_join_link_is_sent_only_when_there_is_one(runtime: HttpRuntime, scripted: ScriptedRuntime) -> None:
+async def test_an_order_is_json_and_has_a_join_link_only_when_there_is_one(
+    runtime: HttpRuntime, scripted: ScriptedRuntime
+) -> None:
     await runtime.provision(scripted.endpoint, order(), timeout=PATIENCE)
+    assert scripted.seen[0].headers["Content-Type"] == "application/json"
     assert scripted.seen[0].body == {"agentName": "Ada", "instructions": "Plan trips to Tokyo."}
 
 
@@ -115,7 +118,7 @@ async def test_a_probe_that_waits_for_others_is_not_called_silent(scripted: Scri
     first = asyncio.create_task(transport.ask(request, timeout=PATIENCE))
     await eventually(lambda: _is(scripted.running == 1), "the first request hangs")
     scripted.script = None
-    patience = 2.0
+    patience = 1.0
     second = asyncio.create_task(transport.ask(request, timeout=patience))
     await asyncio.sleep(patience * 1.1)
     scripted.stopping.set()
@@ -182,6 +185,11 @@ async def test_no_more_than_so_many_hosts_keep_an_idle_connection() -> None:
 
         await transport.close()
         await idle(0, 0, 0, 0)
+
+        for instance in instances[:2]:
+            await transport.ask(Request("GET", f"{instance.url}/pool/health", instance.token), timeout=PATIENCE)
+        await idle(1, 1, 0, 0)
+        await transport.close()
 
 
 async def test_a_connection_that_the_instance_closed_meanwhile_is_not_a_failed_probe(

@@ -14,13 +14,10 @@ ONE_AGENT = pytest.mark.parametrize("subject", [*QUICK, "agent pool"], indirect=
 """For what the agent does alike in both protocols: its start is what takes the time."""
 
 
-@ONE_AGENT
-async def test_a_fresh_instance_is_ready_and_in_no_conversation(runtime: HttpRuntime, subject: Subject) -> None:
+async def test_an_order_makes_a_conversation_with_an_invite(runtime: HttpRuntime, subject: Subject) -> None:
     assert await runtime.probe(subject.endpoint, timeout=PATIENCE) == Readiness(True, "")
     assert await runtime.conversation(subject.endpoint, timeout=PATIENCE) is None
 
-
-async def test_an_order_makes_a_conversation_with_an_invite(runtime: HttpRuntime, subject: Subject) -> None:
     provisioned = await runtime.provision(subject.endpoint, order(), timeout=PATIENCE)
 
     assert provisioned.conversation_id

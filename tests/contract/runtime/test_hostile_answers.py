@@ -269,8 +269,20 @@ async def test_the_wish_of_a_busy_runtime_is_passed_on(
         ("http://127.0.0.1:99999", "not an http or https URL"),
         ("http://", "not an http or https URL"),
         ("", "not an http or https URL"),
+        ("http://user:word@127.0.0.1:1", "without credentials"),
+        ("http://127.0.0.1:1/?next=", "without credentials and query"),
     ],
-    ids=["nobody listens", "no such host", "another scheme", "no scheme", "no such port", "no host", "nothing"],
+    ids=[
+        "nobody listens",
+        "no such host",
+        "another scheme",
+        "no scheme",
+        "no such port",
+        "no host",
+        "nothing",
+        "credentials",
+        "a query",
+    ],
 )
 async def test_an_address_that_leads_nowhere_is_not_ready(runtime: HttpRuntime, url: str, says: str) -> None:
     endpoint = Endpoint(url, "pool", TOKEN)

@@ -110,5 +110,21 @@ async def test_a_new_instance_at_an_old_address_is_not_in_doubt(
     assert (await runtime.provision(successor, order(), timeout=PATIENCE)).conversation_id
 
 
+async def test_the_memory_of_doubts_is_bounded(
+    runtime: HttpRuntime, scripted_convos: ScriptedRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.runtime.client.MAX_IN_DOUBT", 1)
+    scripted_convos.script = answers({}, status=500)
+    old, new = (replace(scripted_convos.endpoint, token=f"token-of-instance-{n}") for n in (1, 2))
+    for endpoint in (old, new):
+        with pytest.raises(Transient):
+            await runtime.provision(endpoint, order(), timeout=PATIENCE)
+
+    with pytest.raises(Conflict):
+        await runtime.provision(new, order(), timeout=PATIENCE)
+    with pytest.raises(Transient):
+        await runtime.provision(old, order(), timeout=PATIENCE)
+
+
 async def _is(condition: bool) -> bool:
     return condition

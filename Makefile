@@ -1,0 +1,68 @@
+# The front door: "make demo" shows everything, "make help" lists the rest.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+USABLE := $(BIN)/python -c 'import pip' 2>/dev/null
+DATA   ?= .agentpool
+WORKERS ?= auto
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo run test verify crds docs bench lock fmt clean
+MAKEFLAGS += --no-print-directory
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP) ## make .venv and install what requirements.lock pins
+
+$(STAMP): pyproject.toml requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON): install Python 3.11 or later, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1), but 3.11 or later is needed: name one with make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(USABLE) || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) cannot make virtual environments: install its venv module, on Debian and Ubuntu with: apt-get install python3-venv" >&2; exit 1; }
+	@$(USABLE) || { echo "making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
+	@echo "installing into $(VENV) (the first time this takes a minute or two)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install ## the whole way once: warm pool, claim, invite URL, everything gone again
+	@$(BIN)/python -m controller.demo $(ARGS)
+
+run: install ## keep API server and operator up in the foreground, with their data in .agentpool
+	@exec $(BIN)/agentpool standalone --data-dir $(DATA) $(ARGS)
+
+test: install ## every test that can run here; says what it skipped and why
+	@$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+
+verify: install ## style, types, layers, and whether the generated files are up to date
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict
+	@$(BIN)/mypy --strict --explicit-package-bases tests
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m controller.model.crd --check crds
+	@$(BIN)/python -m tests.tooling.reference --check docs/reference.md
+
+crds: install ## write crds/ from the models
+	@$(BIN)/python -m controller.model.crd crds
+
+docs: install ## write docs/reference.md from the resources, commands, settings and metrics
+	@$(BIN)/python -m tests.tooling.reference docs/reference.md
+
+bench: install ## how fast claims are bound, and what that costs
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+lock: ## pin the dependencies of pyproject.toml anew, hashes included (needs uv)
+	@command -v uv >/dev/null || { echo "make: there is no uv: install it with: python3 -m pip install uv" >&2; exit 1; }
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+fmt: install ## format the code and mend what can be mended by itself
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+clean: ## remove .venv and all caches; .agentpool, with the data of make run, stays
+	rm -rf $(VENV) build dist bench-results *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find agent controller tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,123 @@
+"""The agentpool command as a process of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from tests.e2e.waiting import DEADLINE, eventually
+
+EXECUTABLE = Path(sys.executable).parent / "agentpool"
+MISTAKES = ("Traceback", "not foreseen", "does not come to rest", "was repaired", "Exception ignored", "Unclosed")
+"""What the output of the operator must never hold: each is a mistake of the program, not of the world."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Command:
+    """One agentpool process: it can be killed, stopped and started again with the same arguments."""
+
+    def __init__(self, *arguments: str, log: Path, **env: str) -> None:
+        self.port = free_port()
+        self._arguments = [str(EXECUTABLE), *arguments, "--http-port", str(self.port)]
+        self._env = _environment(env)
+        self._log = log
+        self._checked = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Command":
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._env
+            )
+        return self
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def get(self, path: str) -> httpx.Response | None:
+        """What the health port answers; ``None`` while nobody listens."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=DEADLINE, trust_env=False)
+        except httpx.TransportError:
+            return None
+
+    def readiness(self) -> tuple[int, str]:
+        answer = self.get("/readyz")
+        return (answer.status_code, answer.text.strip()) if answer is not None else (0, "")
+
+    def metrics(self) -> str:
+        answer = self.get("/metrics")
+        assert answer is not None
+        return answer.text
+
+    def wait_ready(self) -> None:
+        def ready() -> bool:
+            assert self.running, f"it ended with {self.process and self.process.returncode}: {self.output}"
+            return self.readiness()[0] == 200
+
+        eventually(ready, lambda: self.output)
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(DEADLINE)
+
+    def stop(self) -> int:
+        """SIGTERM; answers the exit status."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(DEADLINE)
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever became of the test."""
+        if self.running:
+            self.kill()
+
+    def check_output(self) -> None:
+        """Fail if what was written since the last check tells of a mistake of the program."""
+        news = self.output[self._checked :]
+        self._checked += len(news)
+        found = [line for line in news.splitlines() if any(mistake in line for mistake in MISTAKES)]
+        assert not found, f"{found}\n{news[-6000:]}"
+
+
+def run_to_end(*arguments: str, **env: str) -> tuple[int, str]:
+    """Exit status and whole output of a command that ends by itself."""
+    done = subprocess.run(
+        [str(EXECUTABLE), *arguments],
+        env=_environment(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert not any(mistake in done.stdout for mistake in MISTAKES), done.stdout
+    return done.returncode, done.stdout
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AGENTPOOL_", "KUBECONFIG"))}
+    return {**inherited, **more}

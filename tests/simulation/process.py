@@ -1,0 +1,188 @@
+"""One controller process: its wires to the world, its watch, and its death at any request."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Literal, TypeVar
+
+from controller.errors import AgentpoolError, Conflict, Transient
+from controller.reconcile.credentials import Installation
+from controller.reconcile.loop import Controller, Ports, Tuning
+from tests.doubles import virtualtime
+from tests.doubles.backend import Machines, MemoryBackend
+from tests.doubles.cluster import ApiServer, MemoryCluster, Watch, WatchManners
+from tests.doubles.inmemory_runtime import MemoryRuntime, Programs
+from tests.doubles.wire import NoAnswerError
+from tests.simulation.weather import Fate, Weather
+
+T = TypeVar("T")
+When = Literal["before", "after"]
+"""A process dies before its request is sent, or after the request had its effect and before the answer came."""
+
+TUNING = Tuning(relist_seconds=60.0, orphan_grace_seconds=20.0)
+
+
+@dataclass(slots=True)
+class Doom:
+    """At which request a process dies."""
+
+    calls_left: int
+    when: When
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all processes share."""
+
+    server: ApiServer
+    machines: Machines
+    programs: Programs
+    weather: Weather
+    record: Callable[[str], None]
+
+
+class ServiceWire:
+    """A wire of one process to one service, in the weather of the world."""
+
+    def __init__(self, process: "Process", service: str) -> None:
+        self._process = process
+        self._service = service
+
+    async def call(self, what: str, effect: Callable[[], T], *, write: bool = True, timeout: float = 15.0) -> T:  # noqa: ASYNC109
+        process, weather, loop = self._process, self._process.around.weather, asyncio.get_running_loop()
+        if not process.alive:
+            raise asyncio.CancelledError
+        dies = process.counts_down()
+        if dies == "before":
+            process.die(f"before {what}")
+            raise asyncio.CancelledError
+        fate = weather.fate(self._service, what, write)
+        answer: asyncio.Future[T] = loop.create_future()
+
+        def say(result: T | BaseException) -> None:
+            if answer.done():
+                return
+            if isinstance(result, BaseException):
+                answer.set_exception(result)
+            else:
+                answer.set_result(result)
+
+        def happen() -> T | BaseException:
+            try:
+                result: T | BaseException = effect()
+            except (AgentpoolError, NoAnswerError) as error:
+                result = error
+            if write:
+                told = f"{type(result).__name__}: {result}" if isinstance(result, BaseException) else "done"
+                process.note(f"{what}: {told}" + ("" if fate is Fate.FAIR else f" ({fate})"))
+            return result
+
+        def arrive() -> None:
+            if not process.alive and not weather.is_still_sent():
+                return
+            failure = Transient(f"{self._service} does not answer to {what}")
+            match fate:
+                case Fate.LOST:
+                    result: T | BaseException = failure
+                case Fate.CONFLICT:
+                    result = Conflict(f"{what} met a newer version")
+                case Fate.UNANSWERED:
+                    happen()
+                    result = failure
+                case Fate.LATE:
+                    process.stray_calls.add(what)
+                    loop.call_later(weather.lateness(), happen)
+                    result = failure
+                case Fate.FAIR:
+                    if not process.alive:
+                        process.stray_calls.add(what)
+                    result = happen()
+            if dies == "after":
+                process.die(f"after {what}")
+            if isinstance(result, NoAnswerError):
+                loop.call_later(timeout, say, Transient(f"{what} was not answered in {timeout:g} s"))
+            else:
+                loop.call_later(weather.latency(), say, result)
+
+        loop.call_later(weather.latency(), arrive)
+        return await answer
+
+
+class Process:
+    """A controller from its start until it is killed. Nothing of it touches the world after that."""
+
+    def __init__(self, name: str, around: Surroundings, random: Random, manners: WatchManners) -> None:
+        self.name = name
+        self.around = around
+        self.alive = True
+        self.calls = 0
+        self.doom: Doom | None = None
+        self.died = asyncio.Event()
+        self.stray_calls: set[str] = set()
+        """Requests that had their effect although the process believed them failed, or was dead."""
+        wires = {service: ServiceWire(self, service) for service in ("cluster", "backend", "runtime")}
+        self._ports = Ports(
+            cluster=MemoryCluster(around.server, wires["cluster"], name),
+            runtime=MemoryRuntime(around.programs, wires["runtime"]),
+            backends={"process": MemoryBackend(around.machines, wires["backend"])},
+            installation=Installation("simulation", b"a key for the tokens of instances"),
+            clock=virtualtime.now,
+            random=random,
+        )
+        self.controller = Controller(self._ports, TUNING)
+        self.watch = Watch(around.server, self._deliver, random, manners)
+        self._task: asyncio.Task[None] | None = None
+        self.trouble: BaseException | None = None
+        """How it ended, when nobody killed it or it did not take that calmly."""
+
+    def start(self) -> None:
+        """Begin to work."""
+        self.note("starts")
+        self._task = asyncio.get_running_loop().create_task(self._work())
+
+    def die(self, how: str = "killed") -> None:
+        """kill -9."""
+        if self.alive:
+            self.note(f"dies {how}")
+            self.alive = False
+            self.watch.close()
+            self.died.set()
+            if self._task is not None:
+                self._task.cancel()
+
+    async def buried(self) -> None:
+        """Wait until nothing of it runs any more."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    def counts_down(self) -> When | None:
+        """Count a request; how the process dies by it, if it does."""
+        self.calls += 1
+        if self.doom is None:
+            return None
+        self.doom.calls_left -= 1
+        return self.doom.when if self.doom.calls_left == 0 else None
+
+    def note(self, what: str) -> None:
+        """Put it on the trace."""
+        self.around.record(f"{self.name} {what}")
+
+    def _deliver(self, thing: object, deleted: bool) -> None:
+        (self.controller.view.forget if deleted else self.controller.view.learn)(thing)  # type: ignore[arg-type]
+
+    async def _work(self) -> None:
+        try:
+            while True:
+                try:
+                    await self.controller.fill()
+                    break
+                except AgentpoolError:
+                    await asyncio.sleep(0.5)
+            self.watch.open()
+            await self.controller.run()
+        except asyncio.CancelledError:
+            if self.alive:
+                raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the story ends with it
+            self.trouble = error

@@ -1,0 +1,85 @@
+"""What goes wrong between a controller and its world, drawn from one seeded random."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+
+class Fate(StrEnum):
+    """What becomes of one request."""
+
+    FAIR = "fair"
+    LOST = "lost"
+    """It never arrives, and the caller hears of a failure."""
+    UNANSWERED = "unanswered"
+    """It has its effect, and the caller hears of a failure."""
+    LATE = "late"
+    """The caller hears of a failure, and only then it has its effect."""
+    CONFLICT = "conflict"
+    """The server refuses it with 409, for reasons of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Climate:
+    """How often requests meet which fate, and how long they take in seconds."""
+
+    lost: float = 0.0
+    unanswered: float = 0.0
+    late: float = 0.0
+    conflict: float = 0.0
+    latency: tuple[float, float] = (0.001, 0.004)
+    slow: float = 0.0
+    """Share of requests that take up to a second more."""
+
+
+FAIR = Climate()
+
+
+class Weather:
+    """The climate of a world, and what is down in it just now."""
+
+    def __init__(self, random: Random, climate: Climate = FAIR) -> None:
+        self._random = random
+        self.climate = climate
+        self.down: set[str] = set()
+        """``cluster``, ``backend``, ``runtime``."""
+
+    def clear(self) -> None:
+        """Nothing goes wrong any more."""
+        self.climate = FAIR
+        self.down.clear()
+
+    def fate(self, service: str, what: str, write: bool) -> Fate:
+        """What becomes of this request."""
+        if service in self.down:
+            return Fate.LOST
+        climate, drawn = self.climate, self._random.random()
+        if not write:
+            return Fate.LOST if drawn < climate.lost else Fate.FAIR
+        # An API server answers 409 to a deletion only where the object is another one: that is no accident.
+        contestable = service == "cluster" and what.startswith("patch")
+        for fate, share in (
+            (Fate.LOST, climate.lost),
+            (Fate.UNANSWERED, climate.unanswered),
+            (Fate.LATE, climate.late),
+            (Fate.CONFLICT, climate.conflict if contestable else 0.0),
+        ):
+            if drawn < share:
+                return fate
+            drawn -= share
+        return Fate.FAIR
+
+    def latency(self) -> float:
+        """Seconds that a request takes one way."""
+        seconds = self._random.uniform(*self.climate.latency)
+        if self.climate.slow and self._random.random() < self.climate.slow:
+            seconds += self._random.random()
+        return seconds
+
+    def lateness(self) -> float:
+        """Seconds after which a late request has its effect."""
+        return self._random.uniform(0.01, 3.0)
+
+    def is_still_sent(self) -> bool:
+        """Whether a request that was under way when its sender was killed arrives all the same."""
+        return self._random.random() < 0.5
