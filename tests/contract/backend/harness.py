@@ -103,6 +103,7 @@ class ProcessHarness:
     async def kill_remote(self, uid: str) -> None:
         for process in self.processes(uid):
             process.kill()
+        await eventually(lambda: not self.processes(uid))
 
     async def count_running(self, uid: str) -> int:
         return len(self.processes(uid))
