@@ -72,7 +72,8 @@ def status_patch(uid: str, before: AnyStatus, after: AnyStatus) -> dict[str, Any
 
 
 def _dump(status: AnyStatus) -> dict[str, Any]:
-    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    # What was never said is left out, and so differs from a count of 0 that is said now: columns show the 0.
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
