@@ -35,8 +35,8 @@ class ProvisionOutcome:
 
     instance_uid: str
     kind: str
-    """``done``, ``conflict``, ``refused``, ``transient``, or ``unprepared``: the instance was not asked yet, since the
-    instructions could not be read."""
+    """``done``; ``refused``: this order is taken by no instance; ``unfit``: this instance takes no order of ours;
+    ``transient``; or ``unprepared``: the instance was not asked yet, since the instructions could not be read."""
     first_try_at: datetime
     at: datetime
     tries: int = 1
@@ -140,8 +140,8 @@ def _with_instance(seen: ObservedClaim, instance: Assigned, now: datetime) -> Cl
         return _retire(seen, instance, "InstanceCrashed", instance.crashed, now)
     if outcome is not None and outcome.kind == "refused":
         return _end(seen, ClaimPhase.FAILED, outcome.reason, outcome.message, now, instance.ref.name)
-    if outcome is not None and outcome.kind == "conflict":
-        return _retire(seen, instance, "InstanceTaken", outcome.message, now)
+    if outcome is not None and outcome.kind == "unfit":
+        return _retire(seen, instance, outcome.reason, outcome.message, now)
     if _too_late(seen, now):
         return _bind_timeout(seen, now)
     return _provision(seen, instance, outcome, now)

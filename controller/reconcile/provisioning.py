@@ -12,6 +12,9 @@ from controller.reconcile.credentials import Installation
 from controller.reconcile.facts import Facts
 from controller.reconcile.view import View
 
+ORDER_REFUSED = "ProvisionRefused"
+"""The reason with which a runtime refuses an order that no other would take either."""
+
 
 class Provisioner:
     """Reads what Secrets and ConfigMaps hold at the last moment, and hands it to the instance and nobody else."""
@@ -72,9 +75,11 @@ class Provisioner:
         try:
             answer = await self._runtime.provision(self.endpoint(instance, action.url), order, timeout=left)
         except Conflict as error:
-            facts.outcome = outcome("conflict", "InstanceTaken", str(error))
+            facts.outcome = outcome("unfit", "InstanceTaken", str(error))
         except Refused as error:
-            facts.outcome = outcome("refused", error.reason, str(error))
+            # Only the order itself is the claim's fault; a runtime that is none, or knows us not, is the instance's.
+            kind = "refused" if error.reason == ORDER_REFUSED else "unfit"
+            facts.outcome = outcome(kind, error.reason, str(error))
         except (Transient, Missing) as error:
             facts.outcome = outcome("transient", "", str(error))
         else:

@@ -1,4 +1,4 @@
-"""Events are kept for an hour, as on any cluster; otherwise they would fill the disk of a server that runs for years."""
+"""Events are kept for an hour, as on any cluster; otherwise they would fill the disk in time."""
 
 import asyncio
 import logging

@@ -85,8 +85,8 @@ class StandaloneServer:
             access.write_kubeconfig(self.kubeconfig, self.url, authority, self.token)
         except OSError as error:
             raise StandaloneError(
-                f"cannot use the data directory {self._folder}: {error.strerror or error}; give one that you may write to, "
-                "on a disk with free space"
+                f"cannot use the data directory {self._folder}: {error.strerror or error}; give one that you may "
+                "write to, on a disk with free space"
             ) from error
 
     async def stop(self) -> None:
@@ -135,9 +135,15 @@ class StandaloneServer:
 
     async def _listen(self, closing: contextlib.AsyncExitStack, handler: Handler, watches: Watches) -> None:
         context = tls.server_context(self._folder)
-        runner = web.ServerRunner(
-            web.Server(handler.handle, access_log=None, logger=_quiet_log()), shutdown_timeout=SHUTDOWN_SECONDS
+        # A watcher that hangs up must not linger until the next event; a write goes on without its waiter.
+        server = web.Server(
+            handler.handle,
+            access_log=None,
+            logger=_quiet_log(),
+            handler_cancellation=True,
+            keepalive_timeout=KEEPALIVE_SECONDS,
         )
+        runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         closing.push_async_callback(runner.cleanup)
         # Ended first, so that the runner does not wait for streams that never end by themselves.

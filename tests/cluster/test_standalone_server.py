@@ -6,6 +6,7 @@ import json
 import resource
 import socket
 import stat
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -51,7 +52,7 @@ async def test_kill_dash_9_loses_nothing_that_was_answered(standalone: Process) 
             async with asyncio.TaskGroup() as group:
                 for writer in range(8):
                     group.create_task(_write_until_it_dies(http, writer, answered))
-                await eventually(lambda: _wrote(answered, 8, highest + 150))
+                await eventually(partial(_wrote, answered, 8, highest + 150))
                 standalone.kill()
         server = standalone.start()
         async with server.client() as http:
@@ -242,10 +243,10 @@ async def test_a_client_that_hangs_up_leaves_no_watch_behind(tmp_path: Path) -> 
     async with StandaloneServer(tmp_path / "data") as running:
         server = Server.of("standalone", running.kubeconfig)
         tasks = len(asyncio.all_tasks())
-        async with server.client() as http:
-            async with http.stream("GET", "/api/v1/namespaces", params={"watch": "true"}) as response:
-                await anext(response.aiter_lines())
-                assert len(asyncio.all_tasks()) > tasks
+        params = {"watch": "true"}
+        async with server.client() as http, http.stream("GET", "/api/v1/namespaces", params=params) as response:
+            await anext(response.aiter_lines())
+            assert len(asyncio.all_tasks()) > tasks
 
         async def is_over() -> bool:
             return len(asyncio.all_tasks()) <= tasks

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.core import claim as claims
@@ -14,7 +14,7 @@ from controller.core import instance as instances
 from controller.core import pool as pools
 from controller.core.breaker import Breaker
 from controller.core.members import Member, MemberState
-from controller.core.plan import Bind, Create, Delete, Launch, Probe, Provision, Reject, Release, Terminate
+from controller.core.plan import Bind, Create, Delete, Launch, Plan, Probe, Provision, Reject, Release, Terminate
 from controller.model import AgentClaim, AgentInstance, AgentPool, BreakerState, ClaimPhase, InstancePhase
 from tests.core.builders import (
     NEW,
@@ -34,7 +34,8 @@ from tests.core.builders import (
     with_status,
 )
 
-UNCLAIMED = (MemberState.STARTING, MemberState.IDLE, MemberState.SUSPECT)
+PROPERTY = settings(deadline=None, max_examples=60)
+"""How long an example takes says something of the machine, not of the code."""
 
 
 @st.composite
@@ -118,6 +119,7 @@ def of_kind(plan: pools.PoolPlan, kind: type[Any]) -> list[Any]:
     return [action for action in plan.actions if isinstance(action, kind)]
 
 
+@PROPERTY
 @given(observed_pools())
 def test_a_plan_never_takes_a_pool_past_its_maxtotal(seen: pools.ObservedPool) -> None:
     assert seen.pool is not None
@@ -125,6 +127,7 @@ def test_a_plan_never_takes_a_pool_past_its_maxtotal(seen: pools.ObservedPool) -
     assert created == 0 or created + present <= seen.pool.spec.max_total
 
 
+@PROPERTY
 @given(observed_pools())
 def test_a_plan_never_deletes_an_instance_that_is_claimed_or_going_or_not_made_yet(seen: pools.ObservedPool) -> None:
     by_uid = {it.ref.uid: it for it in seen.members if not it.pending_create}
@@ -134,6 +137,7 @@ def test_a_plan_never_deletes_an_instance_that_is_claimed_or_going_or_not_made_y
         assert victim.state not in {MemberState.CLAIMED, MemberState.TERMINATING}
 
 
+@PROPERTY
 @given(observed_pools())
 def test_only_healthy_idle_instances_are_bound_each_to_one_claim_that_waits(seen: pools.ObservedPool) -> None:
     plan = pools.decide(seen, NOW)
@@ -145,6 +149,7 @@ def test_only_healthy_idle_instances_are_bound_each_to_one_claim_that_waits(seen
     assert served == [it.ref.uid for it in seen.waiting[: len(idle)]]
 
 
+@PROPERTY
 @given(observed_pools())
 def test_nothing_happens_twice_to_one_instance_or_one_claim(seen: pools.ObservedPool) -> None:
     plan = pools.decide(seen, NOW)
@@ -153,6 +158,7 @@ def test_nothing_happens_twice_to_one_instance_or_one_claim(seen: pools.Observed
     assert set(touched.values()) | set(answered.values()) <= {1}
 
 
+@PROPERTY
 @given(observed_pools())
 def test_no_claim_is_rejected_where_claims_queue(seen: pools.ObservedPool) -> None:
     assert seen.pool is not None
@@ -160,11 +166,13 @@ def test_no_claim_is_rejected_where_claims_queue(seen: pools.ObservedPool) -> No
     assert seen.pool.spec.claims.when_empty == "Fail" or not rejected
 
 
+@PROPERTY
 @given(observed_pools(paused=True))
 def test_a_paused_pool_creates_and_deletes_nothing(seen: pools.ObservedPool) -> None:
     assert {type(action) for action in pools.decide(seen, NOW).actions} <= {Bind, Reject}
 
 
+@PROPERTY
 @given(observed_pools())
 def test_an_unavailable_backend_or_an_open_circuit_launches_nothing(seen: pools.ObservedPool) -> None:
     plan = pools.decide(seen, NOW)
@@ -176,6 +184,7 @@ def test_an_unavailable_backend_or_an_open_circuit_launches_nothing(seen: pools.
         assert len(of_kind(plan, Create)) <= 1
 
 
+@PROPERTY
 @given(observed_pools())
 def test_a_rollout_or_scaling_never_leaves_fewer_idle_than_it_may(seen: pools.ObservedPool) -> None:
     assert seen.pool is not None
@@ -186,11 +195,13 @@ def test_a_rollout_or_scaling_never_leaves_fewer_idle_than_it_may(seen: pools.Ob
     assert len(left) >= min(len(unbound), spec.min_idle - spec.rollout.max_unavailable)
 
 
+@PROPERTY
 @given(observed_pools())
 def test_deciding_twice_is_equal(seen: pools.ObservedPool) -> None:
     assert pools.decide(seen, NOW) == pools.decide(seen, NOW)
 
 
+@PROPERTY
 @given(observed_pools())
 def test_the_counts_of_a_pool_add_up_to_its_total(seen: pools.ObservedPool) -> None:
     status = pools.decide(seen, NOW).status
@@ -272,6 +283,7 @@ class PoolWorld:
                 return it
 
 
+@PROPERTY
 @given(observed_pools())
 def test_a_pass_comes_to_rest_once_its_own_writes_count(seen: pools.ObservedPool) -> None:
     world = PoolWorld(seen)
@@ -280,6 +292,7 @@ def test_a_pass_comes_to_rest_once_its_own_writes_count(seen: pools.ObservedPool
     assert (again.actions, again.status) == ((), rest.status)
 
 
+@PROPERTY
 @given(
     pools_of_any_kind(paused=False),
     presences(12),
@@ -323,8 +336,8 @@ def test_every_pool_comes_to_rest_at_its_size_and_on_its_current_template(
 @st.composite
 def observed_instances(draw: st.DrawFn) -> instances.ObservedInstance:
     phase = draw(st.none() | st.sampled_from(InstancePhase))
-    ready = phase in {InstancePhase.IDLE, InstancePhase.CLAIMED} or draw(st.booleans())
-    status = {"phase": phase, "readyAt": at(-50) if ready else None}
+    never = phase in {None, InstancePhase.STARTING} or (phase is InstancePhase.CRASHED and draw(st.booleans()))
+    status = {"phase": phase, "readyAt": None if never else at(-50)}
     held = draw(st.booleans())
     exited = draw(st.none() | st.just("exit code 3"))
     failures = draw(st.integers(0, 4))
@@ -361,11 +374,13 @@ def observed_instances(draw: st.DrawFn) -> instances.ObservedInstance:
     )
 
 
+@PROPERTY
 @given(observed_instances())
 def test_deciding_twice_on_an_instance_is_equal(seen: instances.ObservedInstance) -> None:
     assert instances.decide(seen, NOW) == instances.decide(seen, NOW)
 
 
+@PROPERTY
 @given(observed_instances())
 def test_the_status_of_an_instance_settles_once_it_is_written(seen: instances.ObservedInstance) -> None:
     first = instances.decide(seen, NOW).status
@@ -374,6 +389,7 @@ def test_the_status_of_an_instance_settles_once_it_is_written(seen: instances.Ob
     assert second is None or second == written.instance.status
 
 
+@PROPERTY
 @given(observed_instances())
 def test_an_instance_is_released_only_when_it_is_deleted_and_nothing_of_its_remote_is_left(
     seen: instances.ObservedInstance,
@@ -386,6 +402,7 @@ def test_an_instance_is_released_only_when_it_is_deleted_and_nothing_of_its_remo
         assert {type(action) for action in actions} <= {Release, Terminate}
 
 
+@PROPERTY
 @given(observed_instances())
 def test_time_never_stands_still_for_an_instance_that_time_alone_can_change(seen: instances.ObservedInstance) -> None:
     plan = instances.decide(seen, NOW)
@@ -446,6 +463,7 @@ class InstanceWorld:
                 self.seen = replace(self.seen, terminate_asked_at=self.now, remote_gone=gone)
 
 
+@PROPERTY
 @given(st.integers(0, 6), st.integers(0, 40), st.integers(0, 5))
 def test_an_instance_becomes_idle_and_later_ends_however_often_the_world_says_not_yet(
     launches: int, probes: int, terminates: int
@@ -461,6 +479,7 @@ def test_an_instance_becomes_idle_and_later_ends_however_often_the_world_says_no
     assert (world.done["Terminate"], world.done["Release"]) == (terminates + 1, 1)
 
 
+@PROPERTY
 @given(st.integers(0, 20))
 def test_an_instance_that_is_never_ready_crashes_at_its_deadline(launches: int) -> None:
     world = InstanceWorld(launches, probes_to_fail=10**6, terminates_to_wait=0)
@@ -535,6 +554,7 @@ class ClaimWorld:
         self.outcome = claims.ProvisionOutcome(held.ref.uid, kind, first, self.now, tries, "Reason", "it said so")
 
 
+@PROPERTY
 @given(st.lists(st.lists(FATES, max_size=12), max_size=5))
 def test_every_claim_ends_bound_or_failed_and_counts_the_instances_that_it_used_up(fates: list[list[str]]) -> None:
     world = ClaimWorld(fates)
@@ -584,11 +604,13 @@ def observed_claims(draw: st.DrawFn) -> claims.ObservedClaim:
     )
 
 
+@PROPERTY
 @given(observed_claims())
 def test_deciding_twice_on_a_claim_is_equal(seen: claims.ObservedClaim) -> None:
     assert claims.decide(seen, NOW) == claims.decide(seen, NOW)
 
 
+@PROPERTY
 @given(observed_claims())
 def test_the_status_of_a_claim_settles_once_it_is_written(seen: claims.ObservedClaim) -> None:
     first = claims.decide(seen, NOW)
@@ -600,13 +622,15 @@ def test_the_status_of_a_claim_settles_once_it_is_written(seen: claims.ObservedC
     assert claims.decide(seen, NOW).status in {None, seen.claim.status}
 
 
+@PROPERTY
 @given(observed_claims())
 def test_a_claim_that_ended_or_is_deleted_is_never_touched(seen: claims.ObservedClaim) -> None:
     phase = seen.claim.status.phase
     if seen.claim.metadata.deleting or (phase is not None and phase.ended):
-        assert claims.decide(seen, NOW) == claims.ClaimPlan()
+        assert claims.decide(seen, NOW) == Plan()
 
 
+@PROPERTY
 @given(observed_claims())
 def test_only_an_instance_that_holds_no_finished_conversation_is_deleted_by_its_claim(
     seen: claims.ObservedClaim,
