@@ -12,7 +12,6 @@ from controller.core.poolstatus import pool_status
 from controller.core.rollout import Warm, roll_out
 from controller.model import AgentPool, PoolStatus, WhenEmpty
 
-
 _UNDATED = datetime.max.replace(tzinfo=UTC)
 
 

@@ -63,12 +63,15 @@ def release_patch(uid: str, finalizers: tuple[str, ...]) -> dict[str, Any]:
     return {"metadata": {"uid": uid, "finalizers": [name for name in finalizers if name != FINALIZER] or None}}
 
 
-def status_patch(uid: str, before: AnyStatus, after: AnyStatus) -> dict[str, Any] | None:
-    """The difference as a merge patch, guarded by uid; ``None`` where there is none."""
+def status_patch(
+    uid: str, before: AnyStatus, after: AnyStatus, *, version: str | None = None
+) -> dict[str, Any] | None:
+    """The difference as a merge patch, guarded by uid and, where given, by version; ``None`` where there is none."""
     if before == after:
         return None
     difference = _difference(_dump(before), _dump(after))
-    return {"metadata": {"uid": uid}, "status": difference} if difference else None
+    guards = {"uid": uid} if version is None else {"uid": uid, "resourceVersion": version}
+    return {"metadata": guards, "status": difference} if difference else None
 
 
 def _dump(status: AnyStatus) -> dict[str, Any]:

@@ -13,6 +13,10 @@ RESOLUTION_SECONDS = 0.002
 """Clocks of event loops tick in milliseconds: a timer that rings a little early must not be set again for no time."""
 
 
+SOONEST_SECONDS = 0.001
+"""A pass that asks to be run again waits at least this long: a rest of 1e-17 s is a rounding, not a wish."""
+
+
 class KeyedQueue:
     """Runs passes by key: never two at once for one key; what happens during a pass makes it run again.
 
@@ -97,7 +101,7 @@ class KeyedQueue:
                 self._dirty.discard(key)
                 self.add(key)
             elif again is not None:
-                self.add_after(key, again)
+                self.add_after(key, max(again, SOONEST_SECONDS))
 
     def _set_timer(self) -> None:
         if self._timer is not None:

@@ -31,11 +31,18 @@ class Writes:
     ) -> bool:
         """Write a status if it differs; the answer is learned. False: there was nothing to write."""
         meta = thing.metadata
-        patch = status_patch(meta.uid, before, after)
+        # What a claim was promised is never taken back by a controller that did not know of the promise, nor by a
+        # request that was given up for lost and arrives late. The other kinds are counted anew at every pass.
+        version = meta.resource_version if isinstance(thing, AgentClaim) else None
+        patch = status_patch(meta.uid, before, after, version=version)
         if patch is None:
             return False
-        async with self._lanes.urgent() if urgent else self._lanes.background():
-            answer = await self._cluster.patch(type(thing), meta.namespace, meta.name, patch, subresource="status")
+        try:
+            async with self._lanes.urgent() if urgent else self._lanes.background():
+                answer = await self._cluster.patch(type(thing), meta.namespace, meta.name, patch, subresource="status")
+        except (Conflict, Missing):
+            await self._look_again(type(thing), meta.namespace, meta.name, thing)
+            raise
         self._view.learn(answer)
         return True
 
@@ -66,7 +73,8 @@ class Writes:
             self._view.learn(answer)
         except (Conflict, Transient):
             # Whether or not it was written: look. If it was, the instance names the claim and all goes on from there.
-            await self._look_again(instance)
+            known = self._view.instance_by_uid.get(instance.uid)
+            await self._look_again(AgentInstance, instance.namespace, instance.name, known)
             raise
         finally:
             self._view.release(instance, action.claim)
@@ -84,7 +92,7 @@ class Writes:
                     answer = await self._cluster.create(AgentInstance, namespace, manifest)
             except Transient:
                 # It may have been created although the answer is lost: only when it is not there may it be forgotten.
-                await self._look_again(Ref(namespace, name, ""))
+                await self._look_again(AgentInstance, namespace, name, None)
                 raise
             self._view.end_create(action.pool.key, name)
             self._view.learn(answer)
@@ -109,12 +117,14 @@ class Writes:
         finally:
             self._view.end_delete(instance)
 
-    async def _look_again(self, instance: Ref) -> None:
+    async def _look_again(
+        self, kind: type[AnyResource], namespace: str, name: str, known: AnyResource | None
+    ) -> None:
+        """Read what a write was refused for, or may have changed: the watch may tell it late, or never."""
         try:
-            self._view.learn(await self._cluster.read(AgentInstance, instance.namespace, instance.name))
+            self._view.learn(await self._cluster.read(kind, namespace, name))
         except Missing:
-            known = self._view.instances.get(instance.key)
-            if known is not None and known.metadata.uid == instance.uid:
+            if known is not None:
                 self._view.forget(known)
 
     async def release(self, action: Release) -> None:

@@ -10,7 +10,7 @@ from controller.standalone import builtin, metadata, strategies
 from controller.standalone.kinds import Kind
 from controller.standalone.managers import Manager
 from controller.standalone.rules import Rules
-from controller.standalone.schema import Object, default, prune
+from controller.standalone.schema import Object, default, prune, without_nulls
 from controller.standalone.statuses import ApiError, Cause, bad_request, conflict, invalid
 from controller.standalone.validation import MISSING, invalid_value, quoted, validate
 
@@ -72,8 +72,19 @@ def check_identity(kind: Kind, body: Object) -> None:
         )
 
 
-def decode(kind: Kind, body: Object, options: Options, *, live: Object | None = None, patched: bool = False) -> Object:
-    """The body without what its schema does not know, with its defaults; parts shared with `live` stay as they are."""
+def decode(
+    kind: Kind,
+    body: Object,
+    options: Options,
+    *,
+    live: Object | None = None,
+    patched: bool = False,
+    applied: bool = False,
+) -> Object:
+    """The body without what its schema does not know, with its defaults; parts shared with `live` stay as they are.
+
+    Nulls count as unset, except in what an apply merged: there they are values, and refused.
+    """
     check_identity(kind, body)
     if "metadata" in body and (fault := metadata.type_fault(body["metadata"] or {})):
         raise _refusal(kind, body, fault, patched=patched)
@@ -81,7 +92,10 @@ def decode(kind: Kind, body: Object, options: Options, *, live: Object | None = 
     before = live or {}
     fresh = {name: value for name, value in body.items() if name not in before or before[name] is not value}
     kept = {name: value for name, value in body.items() if name not in fresh}
-    obj = {**kept, **default(prune(fresh, kind.schema, "", unknown), kind.schema)} if fresh else dict(body)
+    pruned = prune(fresh, kind.schema, "", unknown)
+    if not applied:
+        pruned = without_nulls(pruned, kind.schema if kind.custom else None)
+    obj = {**kept, **default(pruned, kind.schema)}
     _report(kind, body, unknown, options, patched=patched)
     obj["metadata"] = metadata.clean(obj.get("metadata") or {})
     if not patched:

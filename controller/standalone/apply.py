@@ -24,7 +24,7 @@ def apply(live: Object, wanted: Object, schema: Schema, me: Manager, *, force: b
         abandoned = fieldsets.difference(mine.fields, applied) if applied else mine.fields
         for other in others:
             if abandoned and other.fields:
-                abandoned = fieldsets.difference(abandoned, other.fields)
+                abandoned = fieldsets.unheld(abandoned, other.fields)
         if abandoned:
             merged = remove(merged, abandoned, schema)
     keeper = mine if mine is not None and mine.fields == applied else me
@@ -72,6 +72,8 @@ def _conflict(clashes: list[tuple[Manager, FieldSet]]) -> ApiError:
 
 def merge(live: Any, wanted: Any, schema: Schema) -> Any:
     """`live` with everything `wanted` says; lists and objects join by their schema."""
+    if wanted is None and isinstance(live, dict | list) and not fieldsets.is_atomic(live, schema):
+        return live
     if type(live) is not type(wanted) or fieldsets.is_atomic(wanted, schema):
         return wanted
     if isinstance(wanted, dict):
@@ -79,34 +81,40 @@ def merge(live: Any, wanted: Any, schema: Schema) -> Any:
         for name, inner in wanted.items():
             merged[name] = merge(live[name], inner, fieldsets.below(schema, name)) if name in live else inner
         return merged
+    return _merge_items(live, wanted, schema)
+
+
+def _merge_items(live: list[Any], wanted: list[Any], schema: Schema) -> list[Any]:
+    """Both lists' items: in the wanted order, items only in `live` keeping their place before what follows them."""
     present, asked = fieldsets.children(live, schema), fieldsets.children(wanted, schema)
-    joined = [
-        merge(inner, asked[name][0], known) if name in asked else inner for name, (inner, known) in present.items()
-    ]
-    return joined + [inner for name, (inner, _) in asked.items() if name not in present]
+    left = list(present)
+    joined: list[Any] = []
+    for name, (inner, known) in asked.items():
+        while left and left[0] != name and left[0] not in asked:
+            joined.append(present[left.pop(0)][0])
+        joined.append(merge(present[name][0], inner, known) if name in present else inner)
+        if name in left:
+            left.remove(name)
+    return joined + [present[name][0] for name in left]
 
 
 def remove(value: Any, fields: FieldSet, schema: Schema) -> Any:
     """`value` without the given fields; objects and lists that become empty by it go as well."""
-    parts = fieldsets.children(value, schema)
+    keys = schema.get("x-kubernetes-list-map-keys", []) if isinstance(value, list) else []
     kept = {}
-    for name, (inner, known) in parts.items():
+    for name, (inner, known) in fieldsets.children(value, schema).items():
         gone = fields.get(name)
         if gone is None:
             kept[name] = inner
-        elif gone and isinstance(inner, dict | list) and not fieldsets.is_atomic(inner, known):
+        elif gone and fieldsets.SELF not in gone and not fieldsets.is_atomic(inner, known):
+            # What is left of an item keeps the keys that tell it from others.
             rest = remove(inner, gone, known)
-            # An item whose own membership was given up goes unless somebody still holds a part of it.
-            leftover = rest and not (name.startswith("k:") and _only_keys(rest, schema))
-            if leftover:
+            rest = {key: inner[key] for key in keys} | rest if keys else rest
+            if rest:
                 kept[name] = rest
     if isinstance(value, dict):
         return {name.removeprefix("f:"): inner for name, inner in kept.items()}
     return list(kept.values())
-
-
-def _only_keys(item: Any, schema: Schema) -> bool:
-    return isinstance(item, dict) and set(item) <= set(schema.get("x-kubernetes-list-map-keys", []))
 
 
 def undeclared(value: Any, schema: Schema, path: str = "") -> str:

@@ -64,13 +64,23 @@ def fields_of(value: Any, schema: Schema, *, containers: bool) -> FieldSet:
     """Every field that is set; `containers` adds objects and lists themselves: only updates own them."""
     if is_atomic(value, schema) or not value:
         return {}
-    found: FieldSet = {SELF: {}} if containers else {}
+    # Where there is no schema, structure is only deduced, and an apply owns the objects as well.
+    found: FieldSet = {SELF: {}} if containers or not schema else {}
     for name, (inner, known) in children(value, schema).items():
         part = fields_of(inner, known, containers=containers)
+        if not part and not containers and _holds_nothing(inner, known):
+            continue
         if name.startswith("k:"):
             part[SELF] = {}
         found[name] = part
     return found
+
+
+def _holds_nothing(value: Any, schema: Schema) -> bool:
+    # An empty set or keyed list says nothing about its items, and neither does what holds only such lists.
+    if is_atomic(value, schema):
+        return False
+    return bool(value) or isinstance(value, list)
 
 
 def without_unowned(fields: FieldSet) -> FieldSet:
@@ -124,6 +134,20 @@ def difference(left: FieldSet, right: FieldSet) -> FieldSet:
     return kept
 
 
+def unheld(left: FieldSet, right: FieldSet) -> FieldSet:
+    """Fields in `left` of which `right` holds neither the thing nor any part."""
+    kept: FieldSet = {}
+    for name, inner in left.items():
+        if name not in right:
+            kept[name] = inner
+        elif name != SELF and inner:
+            rest = unheld(inner, _members(right[name]))
+            rest.pop(SELF, None)
+            if rest:
+                kept[name] = rest
+    return kept
+
+
 def intersection(left: FieldSet, right: FieldSet) -> FieldSet:
     """Fields in both sets."""
     first, second = _members(left), _members(right)
@@ -151,6 +175,9 @@ def compare(old: Any, new: Any, schema: Schema) -> tuple[FieldSet, FieldSet]:
     """Fields set or changed from `old` to `new`, and fields removed."""
     if old == new and type(old) is type(new):
         return {}, {}
+    if new is None and isinstance(old, dict | list) and not is_atomic(old, schema):
+        # A null for a thing of parts takes its parts away.
+        return {}, {name: _whole(inner, known, name) for name, (inner, known) in children(old, schema).items()}
     both = isinstance(old, dict | list) and type(old) is type(new)
     if not both or is_atomic(new, schema):
         return {SELF: {}}, {}

@@ -76,11 +76,6 @@ def properties_of(schema: Schema) -> Mapping[str, Schema]:
     return {**declared, **EMBEDDED} if schema.get("x-kubernetes-embedded-resource") else declared
 
 
-def keeps_null(schema: Schema) -> bool:
-    """A null may stand here, or gives way to a default; other nulls count as unset."""
-    return bool(schema.get("nullable")) or "default" in schema
-
-
 def prune(value: Any, schema: Schema, path: str, unknown: list[str]) -> Any:
     """`value` without the fields its schema does not know, whose paths are added to `unknown`."""
     if isinstance(value, list):
@@ -101,8 +96,6 @@ def prune(value: Any, schema: Schema, path: str, unknown: list[str]) -> Any:
     for name, inner in value.items():
         below = f"{path}.{name}" if path else name
         known = properties.get(name, additional if isinstance(additional, dict) else None)
-        if inner is None and name in properties and not keeps_null(properties[name]):
-            continue
         if known is not None:
             kept[name] = prune(inner, known, below, unknown) if isinstance(inner, dict | list) else inner
         elif free:
@@ -135,3 +128,24 @@ def default(value: Any, schema: Schema) -> Any:
         properties = schema.get("properties") or {}
         filled.update({name: default(inner, additional) for name, inner in value.items() if name not in properties})
     return filled
+
+
+def without_nulls(value: Any, schema: Schema | None) -> Any:
+    """`value` without nulls where neither `nullable` nor a default allows one; without a schema, without any null."""
+    if isinstance(value, list):
+        items = schema.get("items") or {} if schema is not None else None
+        return [without_nulls(item, items) for item in value] if isinstance(items, dict | None) else value
+    if not isinstance(value, dict):
+        return value
+    if schema is None:
+        return {name: without_nulls(inner, None) for name, inner in value.items() if inner is not None}
+    properties, additional = properties_of(schema), schema.get("additionalProperties")
+    other = additional if isinstance(additional, dict) else {}
+    return {
+        name: without_nulls(inner, properties.get(name, other)) if isinstance(inner, dict | list) else inner
+        for name, inner in value.items()
+        if inner is not None
+        or name not in properties
+        or properties[name].get("nullable")
+        or "default" in properties[name]
+    }

@@ -206,7 +206,7 @@ class Writer:
         live = kind.served(old.obj)
         admission.check_version(kind, live, wanted, must=False)
         merged, owners = apply.apply(live, wanted, kind.schema, me, force=options.force)
-        new = admission.decode(kind, merged, options, live=live)
+        new = admission.decode(kind, merged, options, live=live, applied=True)
         settled = admission.settle_update(kind, live, new, subresource)
         managers.write(settled, owners)
         return await self._admit_changed(kind, old, live, settled, options)
@@ -219,7 +219,7 @@ class Writer:
                 kind.group, kind.plural, name, "uid mismatch: the provided object specified a uid, none exists"
             )
         _, owners = apply.apply({}, wanted, kind.schema, me, force=True)
-        new = admission.decode(kind, wanted, options)
+        new = admission.decode(kind, wanted, options, applied=True)
         managers.write(new, owners)
         return await self._create(kind, namespace, new, options, name=name, operation="Apply")
 

@@ -27,7 +27,12 @@ Measured = tuple[list[Result], dict[str, Any]]
 
 
 async def _measure(
-    server_choice: str, names: Sequence[str], repeat: int, controller: Sequence[str], profiles: Path | None
+    server_choice: str,
+    names: Sequence[str],
+    repeat: int,
+    controller: Sequence[str],
+    profiles: Path | None,
+    logs: Path | None,
 ) -> Measured:
     with tempfile.TemporaryDirectory(prefix="agentpool-bench-") as temporary:
         folder = Path(temporary)
@@ -36,7 +41,7 @@ async def _measure(
             try:
                 told = report.circumstances(server.kind, await api.version())
                 await api.install()
-                setting = Setting(server, folder, api, controller, profiles)
+                setting = Setting(server, folder, api, controller, profiles, logs)
                 runs = await _run(setting, names, repeat)
             finally:
                 await api.remove_namespace()
@@ -85,17 +90,29 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     type=click.Path(file_okay=False, path_type=Path),
     help="Run the controller under cProfile and write SCENARIO.prof to this directory. Its figures are too high then.",
 )
+@click.option(
+    "--logs",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the controller's log of each scenario's last run in this directory.",
+)
 @click.option("--controller", metavar="COMMAND", help="Measure this program instead; it gets the same arguments.")
 def main(
-    server: str | None, names: list[str], repeat: int, json: Path | None, profiles: Path | None, controller: str | None
+    server: str | None,
+    names: list[str],
+    repeat: int,
+    json: Path | None,
+    profiles: Path | None,
+    logs: Path | None,
+    controller: str | None,
 ) -> None:
     """Measure how fast claims are bound and what that costs; exits with 1 if anything was wrong or did not finish."""
     command = shlex.split(controller) if controller else [sys.executable, "-m", "tests.bench.controller"]
-    if profiles is not None:
-        profiles.mkdir(parents=True, exist_ok=True)
+    for folder in (profiles, logs):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
 
     async def measured() -> Measured:
-        work = _measure(chosen(server), names, repeat, command, profiles)
+        work = _measure(chosen(server), names, repeat, command, profiles, logs)
         return await _interruptible(asyncio.create_task(work))
 
     try:

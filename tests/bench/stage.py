@@ -1,6 +1,7 @@
 """What one scenario runs on: a world, a controller, a namespace, and at most one pool at a time."""
 
 import asyncio
+import shutil
 import signal
 import sys
 import time
@@ -49,6 +50,8 @@ class Setting:
     """Command of the controller process, without its arguments."""
     profiles: Path | None
     """Folder for one profile per scenario, if they are wanted."""
+    logs: Path | None
+    """Folder for the controller's log of each scenario, if they are to be kept."""
 
 
 class Stage:
@@ -81,6 +84,8 @@ class Stage:
             for program in (self._controller, self._world):
                 if program is not None:
                     await program.stop()
+            if self._setting.logs is not None and self._controller is not None:
+                shutil.copyfile(self._controller.log, self._setting.logs / f"{self.pool}.log")
             await self._session.close()
 
     async def start_controller(self) -> float:

@@ -137,3 +137,24 @@ async def test_managed_fields_can_be_forgotten(cluster: Cluster) -> None:
     await _applied(cluster, {"color": "red"}, "one")
     obj = await cluster.patched("a", {"metadata": {"managedFields": [{}]}})
     assert "managedFields" not in obj["metadata"]
+
+
+async def test_an_abandoned_item_goes_with_the_defaults_it_was_given(cluster: Cluster) -> None:
+    await _applied(cluster, {"color": "red", "parts": [{"name": "p"}, {"name": "q"}]}, "one")
+    left = await _applied(cluster, {"color": "red", "parts": [{"name": "q"}]}, "one")
+    assert left["spec"]["parts"] == [{"name": "q", "size": 7}]
+
+
+async def test_what_others_hold_below_an_abandoned_field_stays(cluster: Cluster) -> None:
+    await _applied(cluster, {"color": "red", "free": {}}, "one")
+    await cluster.patched("a", {"spec": {"free": {"a": {"b": 1}}}}, fieldManager="two")
+    left = await _applied(cluster, {"color": "red"}, "one")
+    assert left["spec"]["free"] == {"a": {"b": 1}}
+
+
+async def test_items_stand_in_the_order_of_the_last_apply(cluster: Cluster) -> None:
+    await _applied(cluster, {"color": "red", "tags": ["x", "z"]}, "one")
+    obj = await _applied(cluster, {"color": "red", "tags": ["z", "y", "x"]}, "one")
+    assert obj["spec"]["tags"] == ["z", "y", "x"]
+    both = await _applied(cluster, {"tags": ["x"]}, "two")
+    assert both["spec"]["tags"] == ["z", "y", "x"]

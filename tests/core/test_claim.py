@@ -147,7 +147,7 @@ class TestProvisioning:
         assert decide(seen, at(20)).look_again_in == 10
 
     def test_an_outcome_with_another_instance_does_not_count(self) -> None:
-        seen = observed(assigned=MINE, outcome=outcome("conflict", of="another"))
+        seen = observed(assigned=MINE, outcome=outcome("unfit", of="another"))
         assert decide(seen, NOW).actions == (Provision(WISH, ONE, URL),)
 
     def test_instructions_that_cannot_be_read_are_waited_for_without_a_deadline(self) -> None:
@@ -160,16 +160,16 @@ class TestProvisioning:
         seen = observed(claim(bindTimeoutSeconds=22), assigned=MINE, outcome=outcome("unprepared", tries=7, when=20))
         assert decide(seen, at(20)).look_again_in == 2
 
-    def test_an_instance_that_holds_another_conversation_is_retired_and_the_claim_is_bound_anew_visibly(self) -> None:
-        plan = decide(observed(assigned=MINE, outcome=outcome("conflict")), NOW)
-        assert plan.actions == (Delete(ONE, "InstanceTaken", "it said conflict"),)
+    def test_an_instance_that_takes_no_order_of_ours_is_retired_and_the_claim_is_bound_anew_visibly(self) -> None:
+        plan = decide(observed(assigned=MINE, outcome=outcome("unfit")), NOW)
+        assert plan.actions == (Delete(ONE, "unfitReason", "it said unfit"),)
         status = status_of(plan)
         assert (status.phase, status.attempts) == (ClaimPhase.PENDING, 1)
-        assert status.message == "instance one is destroyed and another one is taken: it said conflict"
+        assert status.message == "instance one is destroyed and another one is taken: it said unfit"
         assert [(note.type, note.reason) for note in plan.notes] == [("Warning", "Rebinding")]
 
     def test_retiring_decided_again_because_the_deletion_failed_counts_the_same_instance_once(self) -> None:
-        seen = observed(assigned=MINE, outcome=outcome("conflict"))
+        seen = observed(assigned=MINE, outcome=outcome("unfit"))
         first = decide(seen, NOW)
         again = decide(replace(seen, claim=with_status(seen.claim, first.status)), at(5))
         assert again.actions == first.actions
@@ -184,24 +184,24 @@ class TestProvisioning:
         assert [type(action) for action in plan.actions] == [Delete]
         assert reason_of(plan) == "InstanceUnreachable"
 
-    def test_what_the_runtime_refuses_fails_the_claim(self) -> None:
+    def test_an_order_that_no_instance_would_take_fails_the_claim(self) -> None:
         plan = decide(observed(assigned=MINE, outcome=outcome("refused")), NOW)
         assert plan.actions == ()
         assert (status_of(plan).phase, reason_of(plan)) == (ClaimPhase.FAILED, "refusedReason")
 
     def test_a_claim_that_has_used_up_its_instances_fails(self) -> None:
         tired = claim(status={"phase": "Pending", "attempts": MAX_ATTEMPTS - 1})
-        plan = decide(observed(tired, assigned=MINE, outcome=outcome("conflict")), NOW)
+        plan = decide(observed(tired, assigned=MINE, outcome=outcome("unfit")), NOW)
         status = status_of(plan)
         assert (plan.actions, status.phase, status.attempts) == ((), ClaimPhase.FAILED, MAX_ATTEMPTS)
         assert status.message == (
-            "3 instances in a row could not take up the conversation; the last one: it said conflict"
+            "3 instances in a row could not take up the conversation; the last one: it said unfit"
         )
 
     def test_once_its_retired_instance_is_going_the_claim_waits_again(self) -> None:
         retired = claim(status={"phase": "Pending", "attempts": 1, "instance": "one"})
         going = Assigned(ONE, URL, deleting=True)
-        plan = decide(observed(retired, assigned=going, outcome=outcome("conflict")), NOW)
+        plan = decide(observed(retired, assigned=going, outcome=outcome("unfit")), NOW)
         status = status_of(plan)
         assert (plan.actions, status.phase, status.attempts) == ((), ClaimPhase.PENDING, 1)
         assert status.instance is None

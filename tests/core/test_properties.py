@@ -34,7 +34,7 @@ from tests.core.builders import (
     with_status,
 )
 
-PROPERTY = settings(deadline=None, max_examples=60)
+PROPERTY = settings(deadline=None, max_examples=50)
 """How long an example takes says something of the machine, not of the code."""
 
 
@@ -79,7 +79,7 @@ def members_of_any_kind(draw: st.DrawFn, number: int) -> Member:
 
 
 @st.composite
-def presences(draw: st.DrawFn, limit: int = 10) -> tuple[Member, ...]:
+def presences(draw: st.DrawFn, limit: int = 7) -> tuple[Member, ...]:
     return tuple(draw(members_of_any_kind(number)) for number in range(draw(st.integers(0, limit))))
 
 
@@ -295,7 +295,7 @@ def test_a_pass_comes_to_rest_once_its_own_writes_count(seen: pools.ObservedPool
 @PROPERTY
 @given(
     pools_of_any_kind(paused=False),
-    presences(12),
+    presences(10),
     queues(),
     BREAKERS,
     st.randoms(use_true_random=False),
@@ -490,7 +490,7 @@ def test_an_instance_that_is_never_ready_crashes_at_its_deadline(launches: int) 
 
 # Claims.
 
-FATES = st.sampled_from(["done", "conflict", "transient", "refused", "crash", "unprepared"])
+FATES = st.sampled_from(["done", "unfit", "transient", "refused", "crash", "unprepared"])
 
 
 @dataclass
@@ -581,7 +581,7 @@ def observed_claims(draw: st.DrawFn) -> claims.ObservedClaim:
     outcomes = st.builds(
         claims.ProvisionOutcome,
         instance_uid=st.sampled_from(["uid-one", "uid-another"]),
-        kind=st.sampled_from(["done", "conflict", "refused", "transient", "unprepared"]),
+        kind=st.sampled_from(["done", "unfit", "refused", "transient", "unprepared"]),
         first_try_at=st.just(at(tried)),
         at=st.just(at(tried / 2)),
         tries=st.integers(1, 9),

@@ -5,9 +5,6 @@ import json
 import os
 import ssl
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,31 +118,18 @@ class Api:
             for item in self.all(plural)
         }
 
-    @contextmanager
-    def watching(self, plural: str) -> Iterator[list[tuple[str, Object]]]:
-        """Collects what a Kubernetes watch tells from now on, as (type, object)."""
-        version = self.http.get(self.path(plural)).json()["metadata"]["resourceVersion"]
-        events: list[tuple[str, Object]] = []
-        params = {"watch": "true", "resourceVersion": version, "timeoutSeconds": "300"}
-        with (
-            httpx.Client(verify=self.tls, headers=dict(self.http.headers), timeout=None, trust_env=False) as http,
-            http.stream("GET", self.url + self.path(plural), params=params) as response,
-        ):
-            assert response.status_code == 200
-            thread = threading.Thread(target=_collect, args=(response, events), daemon=True)
-            thread.start()
-            yield events
-        thread.join(DEADLINE)
+    def version(self, plural: str) -> str:
+        """The resourceVersion as of now, for ``history``."""
+        return str(self.http.get(self.path(plural)).json()["metadata"]["resourceVersion"])
 
-
-def _collect(response: httpx.Response, events: list[tuple[str, Object]]) -> None:
-    try:
-        for line in response.iter_lines():
-            event = json.loads(line)
-            events.append((event["type"], event["object"]))
-    except (httpx.HTTPError, httpx.StreamError, OSError, RuntimeError):
-        # Whoever watches has seen enough and closed the stream under us.
-        return
+    def history(self, plural: str, since: str) -> list[tuple[str, Object]]:
+        """What a watch tells of everything that has happened since that version, as (type, object)."""
+        params = {"watch": "true", "resourceVersion": since, "timeoutSeconds": "1"}
+        answer = self.http.get(self.path(plural), params=params)
+        assert answer.status_code == 200, answer.text
+        events = [json.loads(line) for line in answer.text.splitlines()]
+        assert all(event["type"] in {"ADDED", "MODIFIED", "DELETED"} for event in events), events
+        return [(event["type"], event["object"]) for event in events]
 
 
 def condition(obj: Object, kind: str) -> Object:

@@ -58,6 +58,11 @@ class System:
     def idle(self, pool: str) -> list[Object]:
         return [item for item in self.instances(pool, "Idle") if "claimRef" not in item["spec"]]
 
+    def launches(self, pool: str, since: str) -> set[str]:
+        """The uids of all instances of a pool that were created since that resourceVersion."""
+        events = self.api.history("agentinstances", since)
+        return {uid_of(obj) for kind, obj in events if kind == "ADDED" and obj["spec"]["pool"] == pool}
+
     def get_pool(self, name: str) -> Object:
         return self.api.get("agentpools", name)
 

@@ -234,7 +234,8 @@ def tell(story: Story, seed: int = 0, **nature: Any) -> World:
             log.removeHandler(alarms)
         return world
 
-    return virtualtime.run(whole())
+    with asyncio.Runner(loop_factory=virtualtime.VirtualTimeLoop) as runner:
+        return runner.run(whole())
 
 
 def _sentence(context: Mapping[str, Any]) -> str:

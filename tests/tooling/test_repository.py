@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-REGISTRIES = r"pypi\.(org|python)|pythonhosted|npmjs\.|yarnpkg\.|crates\.io|proxy\.golang|rubygems\.|deb\.debian"
-MACHINE = r"(?<![\w.$}-])/(work|root|Users)/\w"
+REGISTRIES = r"pypi\.(org|python)|python[h]osted|npmjs\.|yarnpkg\.|crates\.io|proxy\.golang|rubygems\.|deb\.debian"
+MACHINE = r"(?<![\w.$}-])/(work|root|Users)/[\w.]"
 BESIDE = r"\.\./shared"
 
 
@@ -20,11 +20,7 @@ def mentions(pattern: str, *, besides: tuple[str, ...] = ()) -> list[str]:
         pytest.skip("the files of the project are listed by git: this is no clone, or git is not installed")
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    paths = (
-        [ROOT / name for name in names if name and not name.startswith(besides)]
-        if besides
-        else [ROOT / name for name in names if name]
-    )
+    paths = [ROOT / name for name in names if name and not name.startswith(besides)]
     found = []
     for path in paths:
         if not path.is_file():

@@ -25,7 +25,8 @@ class ProcessBackend:
 
     At most one process is ever started for a uid. Its record is on the disk before the start; the process carries its
     uid and the installation in its environment, which its children inherit; the record is completed after. Whoever
-    comes later takes the record's word, and looks for the mark in the process table where it has none.
+    comes later takes the record's word, and looks for the mark in the process table where it has none. The mark is
+    looked for on the whole host: an installation has one root.
 
     Instances outlive the operator. A service manager must let them: with systemd, set ``KillMode=process``.
 
@@ -88,9 +89,12 @@ class ProcessBackend:
                 await carry_through(self._homes.remove, uid)
                 return True
             ending = instance.record.ending
-            if ending is None or ending.grace != grace:
-                asked_at = ending.asked_at if ending is not None else self._clock()
-                await self._watch.write(instance, ending=Ending(asked_at=asked_at, grace=grace))
+            if ending is None:
+                # Who is in the family now is written down too: the main process may be the first to go.
+                instance.members(await self._watch.tables())
+                await self._watch.write(instance, ending=Ending(asked_at=self._clock(), grace=grace))
+            elif ending.grace != grace:
+                await self._watch.write(instance, ending=ending.model_copy(update={"grace": grace}))
         await self._watch.look()
         if self._watch.instances.get(uid) is instance:
             if instance.stuck is not None:

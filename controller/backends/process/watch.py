@@ -164,7 +164,8 @@ class Watch:
             record, limit = instance.record, instance.limit
             if limit is not None and record.exit is None and not instance.doomed and exceeds(members, limit):
                 instance.doomed = f"exceeded its memory limit of {record.memory} and was killed"
-            overdue = record.ending is not None and now - record.ending.asked_at >= record.ending.grace
+            # A clock that was set back must not make it wait for hours.
+            overdue = record.ending is not None and abs(now - record.ending.asked_at) >= record.ending.grace
             if instance.doomed or overdue:
                 strangers = force(members)
                 instance.stuck = _foreign(strangers[0]) if strangers else None

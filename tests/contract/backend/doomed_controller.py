@@ -142,7 +142,7 @@ def main() -> None:
     problems: list[str] = []
     deaths = 0
     if kind == "burst":
-        for number in range(8):
+        for number in range(6):
             uid = f"u{number}"
             deaths += die_in_time(root, uid, burst, dice.uniform(0.0, 0.08))
             asyncio.run(succeed(root, [f"{uid}-{n}" for n in range(6)], problems, launched=True))

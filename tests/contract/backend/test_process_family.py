@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +16,8 @@ import pytest
 
 from controller.backends.process.memory import exceeds, limit_bytes
 from controller.backends.process.table import Identity, identify, read_table
-from controller.ports import Remote, RemoteState
+from controller.errors import Transient
+from controller.ports import Backend, Remote, RemoteState
 from tests.contract.backend.harness import PATIENCE, ProcessHarness, end, eventually
 
 
@@ -39,6 +41,20 @@ def open_files(pid: int) -> dict[str, str]:
 
 def expendable(pid: int) -> int:
     return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def ended(backend: Backend, uid: str) -> bool:
+    try:
+        return await backend.terminate(uid, grace=0.0)
+    except Transient:
+        return False
 
 
 async def changed(changes: AsyncIterator[Remote]) -> Remote:
@@ -67,7 +83,7 @@ async def test_children_end_with_their_instance_wherever_they_hide(processes: Pr
         backend = await processes.make()
 
     await end(backend, "a", grace=0.5)
-    assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
+    assert [process for process in family if alive(process)] == []
 
 
 async def test_children_that_outlive_their_parent_end_with_the_instance(processes: ProcessHarness) -> None:
@@ -83,6 +99,39 @@ async def test_children_that_outlive_their_parent_end_with_the_instance(processe
     assert remote.state is RemoteState.EXITED
     await end(backend, "a", grace=0.2)
     assert processes.processes("a") == []
+
+
+async def test_a_process_that_may_not_be_killed_is_named(
+    processes: ProcessHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    backend = await processes.make()
+    pid = main_pid(await backend.launch(processes.order("a")))
+    await processes.ready("a")
+    # Whoever runs the tests may be root, who is never refused.
+    monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
+    with pytest.raises(Transient, match=f"process {pid} of the instance runs as another user"):
+        await backend.terminate("a", grace=0.0)
+
+    monkeypatch.undo()
+    await eventually(lambda: ended(backend, "a"))
+
+
+async def test_children_are_known_after_a_restart_in_the_middle_of_an_end(processes: ProcessHarness) -> None:
+    first = await processes.make()
+    pid = main_pid(await first.launch(processes.order("a", "parent")))
+    await processes.ready("a")
+    await eventually(lambda: len(offspring(pid)) == 4)
+    main, family = psutil.Process(pid), offspring(pid)
+    await first.terminate("a", grace=3600.0)
+    # From here on the child without any environment is nobody's child.
+    await eventually(lambda: not alive(main))
+    await first.close()
+
+    await end(await processes.make(), "a", grace=0.2)
+    assert [process for process in family if alive(process)] == []
 
 
 async def test_an_end_that_was_begun_goes_on_by_itself_after_a_restart(processes: ProcessHarness) -> None:
