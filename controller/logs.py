@@ -9,6 +9,11 @@ import structlog
 QUIET = ("kopf", "kubernetes", "asyncio", "aiohttp", "httpx", "httpcore")
 """Libraries whose everyday records would only hide ours."""
 
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    # Without the variables of each frame: they hold environments and tokens.
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def configure(log_format: Literal["readable", "json"], level: str) -> None:
     """Send all records to standard error in that format."""
@@ -18,7 +23,7 @@ def configure(log_format: Literal["readable", "json"], level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [_TRACEBACKS, structlog.processors.JSONRenderer()]
         if log_format == "json"
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
     )

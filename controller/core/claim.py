@@ -11,7 +11,8 @@ from controller.model import AgentClaim, ClaimPhase, ClaimStatus
 SILENT_SECONDS = 1.0
 """A claim that is served within this time never gets a status that says it waits: that would be a write more."""
 POSITION_SECONDS = 5.0
-"""A change of nothing but the position in the queue is written no more often than this."""
+"""A change of nothing but the position in the queue is written no more often than this, and the more seldom the
+longer the queue, so that a long one costs hardly more writes than a short one."""
 ACCEPTANCE_SECONDS = 2.0
 """How often an agent that waits to be accepted is asked."""
 MAX_ATTEMPTS = 3
@@ -248,7 +249,8 @@ def _without_instance(seen: ObservedClaim, now: datetime) -> ClaimPlan:
     status = status.model_copy(update={"queue_position": seen.queue_position})
     before = claim.status.queue_position
     if seen.status_written_at is not None and before is not None and status.queue_position != before:
-        quiet = POSITION_SECONDS - (now - seen.status_written_at).total_seconds()
+        often = max(POSITION_SECONDS, float(status.queue_position or 0))
+        quiet = often - (now - seen.status_written_at).total_seconds()
         if quiet > 0:
             return Plan(status=status.model_copy(update={"queue_position": before}), look_again_in=soonest(quiet, left))
     return Plan(status=status, look_again_in=left)

@@ -1,7 +1,8 @@
 """The claim pass: observes one claim, decides, provisions its instance, and writes its status."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
+from typing import Any
 
 from controller import metrics
 from controller.core import claim as core
@@ -27,7 +28,7 @@ class ClaimPass:
         apply: Apply,
         writes: Writes,
         clock: Callable[[], datetime],
-        spawn: Callable[..., object],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._view = view
         self._facts = facts
@@ -96,7 +97,9 @@ class ClaimPass:
         )
 
     async def _write(self, claim: AgentClaim, status: ClaimStatus, notes: tuple[Note, ...], now: datetime) -> None:
-        if not await self._writes.write_status(claim, claim.status, status, urgent=True):
+        # Somebody waits for an agent, nobody for the news that they are still waiting.
+        urgent = status.phase is not None and status.phase.provisioned
+        if not await self._writes.write_status(claim, claim.status, status, urgent=urgent):
             return
         facts, labels = self._facts.claims[claim.metadata.uid], (claim.metadata.namespace, claim.spec.pool)
         facts.status_written_at = now

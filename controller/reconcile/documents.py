@@ -63,9 +63,7 @@ def release_patch(uid: str, finalizers: tuple[str, ...]) -> dict[str, Any]:
     return {"metadata": {"uid": uid, "finalizers": [name for name in finalizers if name != FINALIZER] or None}}
 
 
-def status_patch(
-    uid: str, before: AnyStatus, after: AnyStatus, *, version: str | None = None
-) -> dict[str, Any] | None:
+def status_patch(uid: str, before: AnyStatus, after: AnyStatus, *, version: str | None = None) -> dict[str, Any] | None:
     """The difference as a merge patch, guarded by uid and, where given, by version; ``None`` where there is none."""
     if before == after:
         return None

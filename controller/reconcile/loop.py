@@ -96,17 +96,23 @@ class Controller:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             tasks.create_task(self.queue.run(), name="queue")
-            for remotes in self._remotes.values():
-                await remotes.list_once()
-                tasks.create_task(remotes.run(), name=f"remotes {remotes.name}")
-            tasks.create_task(self._relist.run(), name="relist")
-            self.queue.release()
-            self.working.set()
+            try:
+                for remotes in self._remotes.values():
+                    await remotes.list_once()
+                    tasks.create_task(remotes.run(), name=f"remotes {remotes.name}")
+                tasks.create_task(self._relist.run(), name="relist")
+                self.queue.release()
+                self.working.set()
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._tasks = None
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._tasks is None:
-            raise RuntimeError("the controller is not running")
-        return self._tasks.create_task(self._guard(work))
+            # Stopping: what was decided now is decided again after the next start.
+            work.close()
+        else:
+            self._tasks.create_task(self._guard(work))
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:

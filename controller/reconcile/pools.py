@@ -1,9 +1,9 @@
 """The pool pass: observes one pool from the view, decides, and sets the writes going."""
 
-import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
+from typing import Any
 
 from controller import metrics
 from controller.core import pool as core
@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 
 STATUS_SECONDS = 1.0
 """A pool's status is written no more often than this."""
-REFILL_SECONDS = 0.02
-"""How long after a binding the rest of the pass follows, so that a burst of claims is one refill."""
 ROUNDS = 5
 """A pass comes to rest after two rounds; more would be a mistake in the decision, so it stops and says so."""
 
@@ -43,7 +41,7 @@ class PoolPass:
         writes: Writes,
         queue: KeyedQueue,
         clock: Callable[[], datetime],
-        spawn: Callable[..., "asyncio.Task[None]"],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._view = view
         self._facts = facts
@@ -62,7 +60,7 @@ class PoolPass:
         waiting = self._waiting(pool, self._clock())
         for action in core.bind(self._view.idle(pool.key), waiting, self._template_hash(pool)):
             self._spawn(self._perform(pool_key(*key.object), action, self._apply.reserve(action)))
-        self._queue.add_after(pool_key(*key.object), REFILL_SECONDS)
+        self._queue.add_after(pool_key(*key.object), self._view.count_seconds(key.object))
         return None
 
     async def run(self, key: Key) -> float | None:

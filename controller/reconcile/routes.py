@@ -9,9 +9,6 @@ from controller.reconcile.keys import Key, bind_key, claim_key, instance_key, po
 from controller.reconcile.queue import KeyedQueue
 from controller.reconcile.view import View
 
-COUNT_SECONDS = 0.05
-"""How long counting and refilling wait for more of the same: a burst is then one pass and not hundreds."""
-
 
 class Routes:
     """Listens to the view and feeds the queue."""
@@ -76,7 +73,7 @@ class Routes:
             pool = (meta.namespace, instance.spec.pool)
             if instance.status.phase is InstancePhase.IDLE and reference is None and self._view.waiting(pool):
                 yield bind_key(*pool)
-            self._queue.add_after(pool_key(*pool), COUNT_SECONDS)
+            self._queue.add_after(pool_key(*pool), self._view.count_seconds(pool))
 
     def _of_claim(self, claim: AgentClaim, before: Resource | None, after: Resource | None) -> Iterator[Key]:
         pool = (claim.metadata.namespace, claim.spec.pool)
@@ -88,7 +85,7 @@ class Routes:
         if holder is not None:
             yield instance_key(*holder.key)
         elif after is None or not isinstance(before, AgentClaim) or before.status.phase != claim.status.phase:
-            self._queue.add_after(pool_key(*pool), COUNT_SECONDS)
+            self._queue.add_after(pool_key(*pool), self._view.count_seconds(pool))
 
 
 def _for_claim(instance: AgentInstance) -> tuple[object, ...]:

@@ -20,6 +20,8 @@ Listener = Callable[[Resource | None, Resource | None], None]
 
 TOMBSTONES = 20_000
 """How many uids of deleted objects are remembered, so that a late event does not bring one back."""
+COUNT_SECONDS = 0.02
+COUNT_SECONDS_PER_MEMBER = 0.0003
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -65,6 +67,7 @@ class View:
             if before.metadata.version > meta.version:
                 return False
             self.forget(before)
+            before = None  # to listeners one vanishes and another appears
         store[thing.key] = thing
         self._versions[meta.uid] = meta.version
         self._index(thing)
@@ -103,6 +106,13 @@ class View:
     def members(self, pool: ObjectKey) -> tuple[Member, ...]:
         """The instances of a pool, writes in flight included."""
         return tuple(self._members[pool].values()) if pool in self._members else ()
+
+    def count_seconds(self, pool: ObjectKey) -> float:
+        """How long counting and refilling wait for more of the same: a burst is then one pass and not hundreds.
+
+        The larger the pool, the longer a pass takes, and the more of its members change at once.
+        """
+        return max(COUNT_SECONDS, len(self._members.get(pool, ())) * COUNT_SECONDS_PER_MEMBER)
 
     def idle(self, pool: ObjectKey) -> Iterable[Member]:
         """Those of them that are healthy and belong to nobody."""
@@ -171,7 +181,7 @@ class View:
 
     def suspect(self, instance: Ref, suspected: bool) -> None:
         """Its last health check failed: it is not handed out until one succeeds."""
-        if suspected != (instance.uid in self._suspects):
+        if instance.uid in self.instance_by_uid and suspected != (instance.uid in self._suspects):
             (self._suspects.add if suspected else self._suspects.discard)(instance.uid)
             self._refresh(instance.uid)
 

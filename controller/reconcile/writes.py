@@ -2,7 +2,7 @@
 
 import logging
 
-from controller.core.plan import Bind, Create, Delete, Note, Ref, Release
+from controller.core.plan import Bind, Create, Delete, Note, Release
 from controller.errors import AgentpoolError, Conflict, Missing, Transient
 from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimStatus, InstanceStatus, PoolStatus
 from controller.ports import Announcement, AnyResource, Cluster
@@ -117,9 +117,7 @@ class Writes:
         finally:
             self._view.end_delete(instance)
 
-    async def _look_again(
-        self, kind: type[AnyResource], namespace: str, name: str, known: AnyResource | None
-    ) -> None:
+    async def _look_again(self, kind: type[AnyResource], namespace: str, name: str, known: AnyResource | None) -> None:
         """Read what a write was refused for, or may have changed: the watch may tell it late, or never."""
         try:
             self._view.learn(await self._cluster.read(kind, namespace, name))

@@ -120,7 +120,7 @@ def _with_timestamps(expression: str, schema: Schema) -> str:
     Fields of `self` and `oldSelf` named in full are converted, items of lists inside macros are not.
     """
     for chain in _time_fields(schema):
-        field = re.compile(rf"(?<![\w.])(has\(\s*)?((?:self|oldSelf){re.escape(chain)})(?![\w.(\[])")
+        field = re.compile(rf"(?<![\w.])(has\(\s*)?((?:self|oldSelf){re.escape(chain)})(?!\w)")
         expression = field.sub(lambda found: found[0] if found[1] else f"timestamp({found[2]})", expression)
     return expression
 

@@ -36,6 +36,8 @@ class Invariants:
         """Instances beyond maxTotal that two controllers, or a late request, made: documented, and counted."""
         self.doubles = 0
         """Claims that for a while held two instances, for the same reasons."""
+        self.stolen = 0
+        """Instances that a controller deleted which did not know yet that they were claimed, for the same reasons."""
         self._limits: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
         self._judged = 0
         server.observers.append(self._changed)
@@ -63,7 +65,7 @@ class Invariants:
     def _excused(self) -> bool:
         """Whether two controllers work, or a request had its effect behind its sender's back."""
         return sum(process.alive for process in self._processes) > 1 or any(
-            what.startswith(("patch agentinstances", "create"))
+            what.startswith(("patch agentinstances", "create", "delete"))
             for process in self._processes
             for what in process.stray_calls
         )
@@ -142,7 +144,9 @@ class Invariants:
         spare = claim is not None and claim.status.instance not in {None, thing.metadata.name}
         if not (given_up or pool_gone or retired or spare):
             told = f"{thing.metadata.name}, which claim {thing.spec.claim_ref.name} holds, was deleted"
-            if not self._excused() or (claim is not None and claim.status.phase is ClaimPhase.BOUND):
+            if self._excused():
+                self.stolen += 1
+            else:
                 self._violated(told)
 
     def _violated(self, what: str) -> None:
