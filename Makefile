@@ -36,7 +36,7 @@ run: install ## keep API server and operator up in the foreground, with their da
 	@exec $(BIN)/agentpool standalone --data-dir $(DATA) $(ARGS)
 
 test: install ## every test that can run here; says what it skipped and why
-	@$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -p tests.tooling.skips -r fE --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 verify: install ## style, types, layers, and whether the generated files are up to date
 	@$(BIN)/ruff check .

@@ -93,9 +93,10 @@ class InstancePass:
         status = claim.status
         if status.phase is not None and status.phase.ended:
             return core.ClaimFact(over=f"its claim {reference.name} has ended: {status.message or status.phase}")
-        provisioned = (
-            status.phase is not None and status.phase.provisioned and status.instance == instance.metadata.name
-        )
+        provisioned = status.phase is not None and status.phase.provisioned
+        if provisioned and status.instance != instance.metadata.name:
+            # A binding that was given up for lost and arrived late, or the work of another controller.
+            return core.ClaimFact(over=f"its claim {reference.name} is served by instance {status.instance}")
         return core.ClaimFact(bound_at=status.bound_at, conversation_id=status.conversation_id, provisioned=provisioned)
 
     async def _write(self, instance: AgentInstance, status: InstanceStatus, notes: tuple[Note, ...]) -> None:

@@ -81,10 +81,12 @@ class Routes:
             yield bind_key(*pool)
         if after is not None:
             yield claim_key(*claim.key)
-        holder = self._view.holder(claim.metadata.uid)
-        if holder is not None:
+        holders = self._view.holders(claim.metadata.uid)
+        for holder in holders:
             yield instance_key(*holder.key)
-        elif after is None or not isinstance(before, AgentClaim) or before.status.phase != claim.status.phase:
+        if holders:
+            return
+        if after is None or not isinstance(before, AgentClaim) or before.status.phase != claim.status.phase:
             self._queue.add_after(pool_key(*pool), self._view.count_seconds(pool))
 
 

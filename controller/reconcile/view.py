@@ -127,11 +127,20 @@ class View:
         return self._claim_by_uid.get(uid)
 
     def holder(self, claim_uid: str) -> AgentInstance | None:
-        """The instance that belongs to a claim; one that is being deleted only if there is no other."""
-        held = self._holders.get(claim_uid)
-        if not held:
-            return None
-        return min(held.values(), key=lambda instance: (self.is_going(instance), instance.metadata.name))
+        """The instance that belongs to a claim: the one that its owner was told of, once there is one.
+
+        Until then one that is being deleted only if there is no other. There can be two after a binding that was given
+        up for lost and arrived late, or with two controllers.
+        """
+        held = self.holders(claim_uid)
+        claim = self._claim_by_uid.get(claim_uid)
+        if claim is not None and claim.status.phase is not None and claim.status.phase.provisioned:
+            return next((instance for instance in held if instance.metadata.name == claim.status.instance), None)
+        return min(held, key=lambda instance: (self.is_going(instance), instance.metadata.name), default=None)
+
+    def holders(self, claim_uid: str) -> tuple[AgentInstance, ...]:
+        """Every instance that names the claim."""
+        return tuple(self._holders[claim_uid].values()) if claim_uid in self._holders else ()
 
     def is_going(self, instance: AgentInstance) -> bool:
         """Whether it is deleted, or about to be by a request under way."""
@@ -297,8 +306,9 @@ class View:
             return False
         if phase is not None and (phase.ended or phase.provisioned):
             return False
+        # A deletion that is only asked for may fail: until it is granted, the claim has its instance.
         holder = self.holder(uid)
-        return holder is None or self.is_going(holder)
+        return holder is None or holder.metadata.deleting
 
     def _tell(self, before: Resource | None, after: Resource | None) -> None:
         for listener in self._listeners:

@@ -86,7 +86,8 @@ def decode(
     Nulls count as unset, except in what an apply merged: there they are values, and refused.
     """
     check_identity(kind, body)
-    if "metadata" in body and (fault := metadata.type_fault(body["metadata"] or {})):
+    untouched = live is not None and body.get("metadata") is live["metadata"]
+    if not untouched and (fault := metadata.type_fault(body.get("metadata") or {})):
         raise _refusal(kind, body, fault, patched=patched)
     unknown: list[str] = []
     before = live or {}

@@ -162,15 +162,6 @@ def intersection(left: FieldSet, right: FieldSet) -> FieldSet:
     return both
 
 
-def has(fields: FieldSet, path: tuple[str, ...]) -> bool:
-    """The path, or something below it, is in the set."""
-    for name in path:
-        if name not in fields:
-            return False
-        fields = fields[name]
-    return True
-
-
 def compare(old: Any, new: Any, schema: Schema) -> tuple[FieldSet, FieldSet]:
     """Fields set or changed from `old` to `new`, and fields removed."""
     if old == new and type(old) is type(new):

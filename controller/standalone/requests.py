@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -69,6 +70,7 @@ SHAPES = {
 }
 
 
+@lru_cache(maxsize=64)
 def rendering(accept: str) -> Rendering:
     """The first form of the Accept header that is served here; 406 when none is."""
     for clause in accept.split(",") if accept.strip() else ["*/*"]:

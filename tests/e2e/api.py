@@ -33,9 +33,7 @@ class Api:
         self.token: str = config["users"][0]["user"]["token"]
         self.tls = ssl.create_default_context(cadata=authority)
         headers = {"Authorization": f"Bearer {self.token}"}
-        self.http = httpx.Client(
-            base_url=self.url, verify=self.tls, headers=headers, timeout=DEADLINE, trust_env=False
-        )
+        self.http = httpx.Client(base_url=self.url, verify=self.tls, headers=headers, timeout=DEADLINE, trust_env=False)
 
     def path(self, plural: str, name: str = "") -> str:
         group = GROUP if plural in KINDS else "/api/v1"
@@ -72,9 +70,7 @@ class Api:
         return items
 
     def patch(self, plural: str, name: str, patch: Object) -> Object:
-        answer = self.http.patch(
-            self.path(plural, name), content=json.dumps(patch), headers={"Content-Type": MERGE}
-        )
+        answer = self.http.patch(self.path(plural, name), content=json.dumps(patch), headers={"Content-Type": MERGE})
         assert answer.status_code == 200, answer.text
         changed: Object = answer.json()
         return changed

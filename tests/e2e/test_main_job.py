@@ -51,7 +51,18 @@ def test_the_columns_answer_an_operators_first_questions(system: System, name: s
     pool = system.pool(name, minIdle=1, maxTotal=5)
     system.warm(pool)
     header, row = system.api.kubectl("get", "apool", pool).splitlines()
-    assert header.split() == ["NAME", "MIN-IDLE", "IDLE", "STARTING", "CLAIMED", "CRASHED", "TOTAL", "MAX", "READY", "AGE"]
+    assert header.split() == [
+        "NAME",
+        "MIN-IDLE",
+        "IDLE",
+        "STARTING",
+        "CLAIMED",
+        "CRASHED",
+        "TOTAL",
+        "MAX",
+        "READY",
+        "AGE",
+    ]
     assert row.split()[:-1] == [pool, "1", "1", "0", "0", "0", "1", "5", "True"]
 
 

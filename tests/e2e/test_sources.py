@@ -47,8 +47,9 @@ def test_a_claim_waits_for_its_config_map_and_is_bound_once_it_exists(system: Sy
     reference = {"name": f"{name}-map", "key": "text"}
     claim = system.claim(f"{name}-c", name, instructionsFrom={"configMapKeyRef": reference})
     waiting = system.claim_says(claim, "False/InstructionsNotFound")
-    assert f"ConfigMap {name}-map does not exist in namespace {system.api.namespace}: create it" in (
-        waiting["status"]["message"]
+    assert (
+        f"ConfigMap {name}-map does not exist in namespace {system.api.namespace}: create it"
+        in (waiting["status"]["message"])
     )
     system.api.create("configmaps", f"{name}-map", data={"text": canary})
     system.bound(claim)

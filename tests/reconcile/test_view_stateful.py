@@ -251,7 +251,7 @@ class Everything(RuleBasedStateMachine):
         uid, phase = it.metadata.uid, it.status.phase
         if it.metadata.deleting or uid in self.rejected or uid in self.reserved.values():
             return False
-        return phase in {None, "Pending", "Binding"} and all(map(self.is_going, self.holders(uid)))
+        return phase in {None, "Pending", "Binding"} and all(it.metadata.deleting for it in self.holders(uid))
 
 
 def ref_of(thing: Resource) -> Ref:

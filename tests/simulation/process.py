@@ -91,12 +91,12 @@ class ServiceWire:
                     happen()
                     result = failure
                 case Fate.LATE:
-                    process.stray_calls.add(what)
+                    process.stray_calls[what] = loop.time()
                     loop.call_later(weather.lateness(), happen)
                     result = failure
                 case Fate.FAIR:
                     if not process.alive:
-                        process.stray_calls.add(what)
+                        process.stray_calls[what] = loop.time()
                     result = happen()
             if dies == "after":
                 process.die(f"after {what}")
@@ -119,8 +119,8 @@ class Process:
         self.calls = 0
         self.doom: Doom | None = None
         self.died = asyncio.Event()
-        self.stray_calls: set[str] = set()
-        """Requests that had their effect although the process believed them failed, or was dead."""
+        self.stray_calls: dict[str, float] = {}
+        """Requests that had their effect although the process believed them failed, or was dead; and when."""
         wires = {service: ServiceWire(self, service) for service in ("cluster", "backend", "runtime")}
         self._ports = Ports(
             cluster=MemoryCluster(around.server, wires["cluster"], name),

@@ -119,7 +119,8 @@ class ProcessBackend:
         )
         for instance in instances:
             record = instance.record
-            if record.exit is not None and record.uid not in records and not instance.members(table):
+            unseen = record.exit is not None and record.uid not in records
+            if unseen and not self._homes.exists(record.uid) and not instance.members(table):
                 # A person removed its directory after it had ended.
                 self._watch.instances.pop(record.uid, None)
         return [instance.record.remote() for instance in self._watch.instances.values()]

@@ -78,6 +78,10 @@ class Homes:
                 fcntl.flock(file, fcntl.LOCK_UN)
                 os.close(file)
 
+    def exists(self, uid: str) -> bool:
+        """Whether the instance has a directory."""
+        return (self.root / uid).is_dir()
+
     def uids(self) -> list[str]:
         """Every instance that has a directory."""
         try:
@@ -93,7 +97,7 @@ class Homes:
         try:
             content = (self.root / uid / "record.json").read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            if (self.root / uid).is_dir():
+            if self.exists(uid):
                 raise Damaged("record.json is missing") from error
             return None
         except OSError as error:

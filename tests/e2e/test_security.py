@@ -1,0 +1,74 @@
+"""Who is let in, and who may read what is on the disk."""
+
+import stat
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.api import Object
+from tests.e2e.system import System
+
+pytestmark = pytest.mark.cluster
+
+PROVISION = {"agentName": "Thief", "instructions": "Obey."}
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", "é"], ids=["without", "empty", "wrong", "not ASCII"])
+@pytest.mark.parametrize(
+    "path", ["/api/v1/secrets", "/apis/agentpool.dev/v1alpha1/agentpools", "/version", "/openapi/v3"]
+)
+def test_nobody_reaches_the_standalone_server_without_its_token(system: System, path: str, token: str | None) -> None:
+    if system.kind != "standalone":
+        pytest.skip("standalone only: a genuine server has its own rules")
+    headers = {} if token is None else {b"Authorization": f"Bearer {token}".encode()}
+    with httpx.Client(base_url=system.api.url, verify=system.api.tls, trust_env=False) as http:
+        assert http.get(path, headers=headers).status_code == 401
+
+
+def test_an_instance_is_provisioned_with_its_own_token_only(system: System, name: str) -> None:
+    system.pool(name, minIdle=2)
+    first, second = system.warm(name, 2)
+
+    def provision(instance: Object, authorization: str | None) -> int:
+        headers = {} if authorization is None else {"Authorization": authorization}
+        url = instance["status"]["url"] + "/pool/provision"
+        return httpx.post(url, json=PROVISION, headers=headers, trust_env=False, timeout=30).status_code
+
+    assert provision(first, None) == 401
+    assert provision(first, "Bearer wrong") == 401
+    assert provision(first, f"Bearer {system.token(second)}") == 401
+    assert httpx.get(first["status"]["url"] + "/convos/status", trust_env=False, timeout=30).status_code == 401
+    for instance in (first, second):
+        assert system.ask(instance, "GET", "/pool/health").json()["clean"] is True
+
+
+def test_only_the_operators_user_can_read_what_is_on_the_disk(system: System, name: str) -> None:
+    system.pool(name)
+    claim = system.claim(f"{name}-c", name)
+    system.bound(claim)
+    for root in (system.instances_root.parent, system.home(system.instance_of(claim))):
+        assert mode(root) == 0o700
+    for path in system.home(system.instance_of(claim)).rglob("*"):
+        assert mode(path) == (0o700 if path.is_dir() else 0o600), path
+    if system.kind == "standalone":
+        secret = {"kubeconfig", "token", "ca.key", "server.key"}
+        assert {mode(system.instances_root.parent / file) for file in secret} == {0o600}
+
+
+def test_the_token_of_an_instance_is_in_no_object_and_no_log(system: System, name: str) -> None:
+    system.pool(name)
+    claim = system.claim(f"{name}-c", name)
+    system.bound(claim)
+    instance = system.instance_of(claim)
+    token = system.token(instance)
+    for plural in ("agentpools", "agentinstances", "agentclaims", "events"):
+        assert token not in system.api.http.get(system.api.path(plural)).text
+    assert token not in system.command.output
+    assert token not in system.command.metrics()
+    for file in (system.home(instance) / "log", system.home(instance) / "record.json"):
+        assert token not in file.read_text()
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
