@@ -84,9 +84,8 @@ class Routes:
         holders = self._view.holders(claim.metadata.uid)
         for holder in holders:
             yield instance_key(*holder.key)
-        if holders:
-            return
-        if after is None or not isinstance(before, AgentClaim) or before.status.phase != claim.status.phase:
+        changed = after is None or not isinstance(before, AgentClaim) or before.status.phase != claim.status.phase
+        if changed and not holders:
             self._queue.add_after(pool_key(*pool), self._view.count_seconds(pool))
 
 

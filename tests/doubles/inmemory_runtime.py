@@ -1,5 +1,6 @@
 """The program inside the machines of ``tests.doubles.backend``, with idempotency keys or without; and its port."""
 
+from collections.abc import Callable
 from hmac import compare_digest
 from itertools import count
 
@@ -20,6 +21,8 @@ class Programs:
         self._numbers = count(1)
         self.made: list[tuple[Machine, str]] = []
         """Every conversation ever made, with its key."""
+        self.observers: list[Callable[[Machine, str], None]] = []
+        """Told of every new conversation."""
 
     def probe(self, endpoint: Endpoint) -> Readiness:
         """What the health check of the program says."""
@@ -41,6 +44,8 @@ class Programs:
         if order.key not in machine.conversations:
             machine.conversations[order.key] = self._make(order)
             self.made.append((machine, order.key))
+            for observer in self.observers:
+                observer(machine, order.key)
         return machine.conversations[order.key]
 
     def conversation(self, endpoint: Endpoint) -> str | None:

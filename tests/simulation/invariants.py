@@ -14,7 +14,7 @@ from controller.model import (
     WhenEmpty,
     template_hash,
 )
-from tests.doubles.backend import Machines
+from tests.doubles.backend import Machine, Machines
 from tests.doubles.cluster import ApiServer, Change
 from tests.doubles.inmemory_runtime import Programs
 from tests.simulation.process import Process
@@ -39,29 +39,24 @@ class Invariants:
         self.stolen = 0
         """Instances that a controller deleted which did not know yet that they were claimed, for the same reasons."""
         self._limits: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
-        self._judged = 0
         self._two_at = -HEARSAY_SECONDS
         server.observers.append(self._changed)
+        programs.observers.append(self._given)
         server.deletion_observers.append(self._deleting)
 
-    def check_conversations(self) -> None:
-        """To be called often: who was given which conversation since the last time."""
-        for machine, key in self._programs.made[self._judged :]:
-            if len(machine.conversations) > 1 or len(machine.asked) > 1:
-                self._violated(f"instance {machine.uid} was asked for the conversations of {sorted(machine.asked)}")
-            others = [m for m, k in self._programs.made if k == key and m is not machine and self._holds(m)]
-            if others:
-                if self._excused():
-                    self.doubles += 1
-                else:
-                    self._violated(f"claim {key} has live conversations on {machine.uid} and {others[0].uid}")
-        self._judged = len(self._programs.made)
+    def _given(self, machine: Machine, key: str) -> None:
+        if len(machine.conversations) > 1 or len(machine.asked) > 1:
+            self._violated(f"instance {machine.uid} was asked for the conversations of {sorted(machine.asked)}")
+        others = [m.uid for m, k in self._programs.made if k == key and m is not machine and self._holds(m)]
+        if others and self._excused():
+            self.doubles += 1
+        elif others:
+            self._violated(f"claim {key} has live conversations on {machine.uid} and {others[0]}")
 
-    def _holds(self, machine: object) -> bool:
+    def _holds(self, machine: Machine) -> bool:
         """Whether the machine's conversation counts: it is not retired."""
-        uid = machine.uid  # type: ignore[attr-defined]
-        instance = self._server.by_uid(AgentInstance, uid)
-        return machine.lives and not machine.stopping and instance is not None and not instance.metadata.deleting  # type: ignore[attr-defined]
+        instance = self._server.by_uid(AgentInstance, machine.uid)
+        return machine.lives and not machine.stopping and instance is not None and not instance.metadata.deleting
 
     def _excused(self) -> bool:
         """Whether two controllers work, or a request had its effect behind its sender's back."""
