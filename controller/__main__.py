@@ -66,7 +66,7 @@ def standalone(data_dir: Path, port: int, **options: Any) -> None:
     async def work(stop: asyncio.Event) -> None:
         server = StandaloneServer(data_dir, port=port, crds=custom_resource_definitions())
         async with server:
-            click.echo(f"API server: {server.url}\nexport KUBECONFIG={server.kubeconfig.resolve()}", err=True)
+            click.echo(f"API server: {server.url}\nexport KUBECONFIG={server.kubeconfig.resolve()}")
             await serve(settings, stop=stop)
 
     _main(settings, work)

@@ -46,6 +46,9 @@ POOL_CIRCUIT_OPEN = Gauge(
     "agentpool_pool_circuit_open", "1 while launches of a pool are put off because they fail.", ["namespace", "pool"]
 )
 BACKEND_AVAILABLE = Gauge("agentpool_backend_available", "1 while a backend answers.", ["backend"])
+EVENTS_DROPPED = Counter(
+    "agentpool_events_dropped_total", "Normal Events that were not published since more important writes waited."
+)
 ORPHANS_ENDED = Counter("agentpool_orphans_ended_total", "Remotes without an owner that were ended.", ["backend"])
 
 

@@ -129,11 +129,14 @@ def decide(seen: ObservedClaim, now: datetime) -> ClaimPlan:
 
 
 def _with_instance(seen: ObservedClaim, instance: Assigned, now: datetime) -> ClaimPlan:
-    phase = seen.claim.status.phase
+    status, phase = seen.claim.status, seen.claim.status.phase
     if phase is ClaimPhase.BOUND:
         return _bound(seen, instance, now)
     if phase is ClaimPhase.PENDING_ACCEPTANCE:
         return _awaiting_acceptance(seen, instance, now)
+    if phase is ClaimPhase.PENDING and status.instance == instance.ref.name:
+        # It is on record as retired, and its deletion failed or was lost: nothing that it says counts any more.
+        return Plan(actions=(Delete(instance.ref, "Retired", status.message or ""),))
     outcome = seen.outcome if seen.outcome and seen.outcome.instance_uid == instance.ref.uid else None
     if outcome is not None and outcome.kind == "done":
         return _provisioned(seen, instance, outcome, now)
@@ -214,10 +217,7 @@ def _bound(seen: ObservedClaim, instance: Assigned, now: datetime) -> ClaimPlan:
 
 def _retire(seen: ObservedClaim, instance: Assigned, reason: str, why: str, now: datetime) -> ClaimPlan:
     """Destroy an instance that provision may have touched; the claim is bound anew, and says so."""
-    before = seen.claim.status
-    # Decided again, since its deletion failed, the same instance is not counted twice.
-    counted = before.phase is ClaimPhase.PENDING and before.instance == instance.ref.name
-    attempts = (before.attempts or 0) + (0 if counted else 1)
+    attempts = (seen.claim.status.attempts or 0) + 1
     if attempts >= MAX_ATTEMPTS:
         message = f"{attempts} instances in a row could not take up the conversation; the last one: {why}"
         return _end(seen, ClaimPhase.FAILED, reason, message, now, instance.ref.name, attempts=attempts)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from yaml import YAMLError
 
 from controller.errors import Misconfigured
 
@@ -37,10 +38,12 @@ async def connect(kubeconfig: Path | None, context: str | None) -> Connection:
             await load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=path, context=context, client_configuration=configuration
             )
-    except (ConfigException, OSError, ValueError, KeyError, TypeError) as error:
+    except (ConfigException, YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         where = kubeconfig or "the default place (KUBECONFIG or ~/.kube/config)"
+        told = isinstance(error, (ConfigException, YAMLError, OSError, ValueError))
+        why = " ".join(str(error).split()) if told else "it is not built like a kubeconfig"
         raise Misconfigured(
-            f"the kubeconfig at {where} cannot be used: {error}; name one with --kubeconfig, or start "
+            f"the kubeconfig at {where} cannot be used: {why}; name one with --kubeconfig, or start "
             "'agentpool standalone', which writes one"
         ) from None
 

@@ -48,12 +48,18 @@ class InstancePass:
             plan = core.decide(self._observe(instance, now), now)
             if plan.status is not None:
                 await self._write(instance, plan.status, plan.notes)
-            if not plan.actions:
+            if not plan.actions and not self._is_news(instance):
                 return plan.look_again_in
             for action in plan.actions:
                 await self._apply.perform_for_instance(action)
                 metrics.action_done(type(action).__name__).inc()
         return 1.0
+
+    def _is_news(self, instance: AgentInstance) -> bool:
+        # The answer to the write of the status may be the first to tell that somebody deleted the instance; the watch
+        # then brings nothing new, and what a pass learns itself does not make it run again.
+        known = self._view.instances.get(instance.key)
+        return known is not None and known.metadata.generation != instance.metadata.generation
 
     def _observe(self, instance: AgentInstance, now: datetime) -> core.ObservedInstance:
         meta, facts = instance.metadata, self._facts.instances[instance.metadata.uid]

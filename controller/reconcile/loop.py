@@ -112,7 +112,8 @@ class Controller:
             # Stopping: what was decided now is decided again after the next start.
             work.close()
         else:
-            self._tasks.create_task(self._guard(work))
+            # A task that is cancelled before its first step never gets to its work, which then has to be closed.
+            self._tasks.create_task(self._guard(work)).add_done_callback(lambda _: work.close())
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:

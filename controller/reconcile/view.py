@@ -307,8 +307,7 @@ class View:
         if phase is not None and (phase.ended or phase.provisioned):
             return False
         # A deletion that is only asked for may fail: until it is granted, the claim has its instance.
-        holder = self.holder(uid)
-        return holder is None or holder.metadata.deleting
+        return all(instance.metadata.deleting for instance in self.holders(uid))
 
     def _tell(self, before: Resource | None, after: Resource | None) -> None:
         for listener in self._listeners:

@@ -2,6 +2,7 @@
 
 import logging
 
+from controller import metrics
 from controller.core.plan import Bind, Create, Delete, Note, Release
 from controller.errors import AgentpoolError, Conflict, Missing, Transient
 from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimStatus, InstanceStatus, PoolStatus
@@ -11,6 +12,9 @@ from controller.reconcile.lanes import Lanes
 from controller.reconcile.view import View
 
 log = logging.getLogger(__name__)
+
+EVENT_BACKLOG = 30
+"""With so many writes waiting, good news is left unsaid: refilling the pool is worth more than an Event."""
 
 
 class Writes:
@@ -56,6 +60,9 @@ class Writes:
             note.reason,
             note.message,
         )
+        if note.type == "Normal" and self._lanes.backlog > EVENT_BACKLOG:
+            metrics.EVENTS_DROPPED.inc()
+            return
         try:
             async with self._lanes.background():
                 await self._cluster.announce(Announcement(about, note.type, note.reason, note.message))

@@ -8,12 +8,14 @@ from controller.core import instance as instances
 from controller.core import pool as pools
 from controller.core.breaker import Breaker
 from controller.core.members import Member, MemberState
-from controller.core.plan import Ref
+from controller.core.plan import Plan, Ref
 from controller.model import FINALIZER, AgentClaim, AgentInstance, AgentPool, Condition
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NEW, OLD = "new-hash", "old-hash"
 """The current template of every pool here, and the one before it."""
+NOTHING: Any = Plan()
+"""The plan that does nothing and writes nothing, of whichever kind."""
 NAMESPACE = "default"
 POOL = "helpers"
 
@@ -144,7 +146,8 @@ def with_status(thing: Any, status: Any) -> Any:
 
 def condition(of: Any, kind: str = "Ready") -> Condition:
     """The condition of a status; the test fails when it is not there."""
-    return next(it for it in of.conditions if it.type == kind)
+    found: Condition = next(it for it in of.conditions if it.type == kind)
+    return found
 
 
 RUNNING = instances.RemoteFact(backend_id="4711", url="http://127.0.0.1:9000")

@@ -16,9 +16,9 @@ from controller.core.claim import (
     Rejection,
     decide,
 )
-from controller.core.plan import AskAcceptance, Delete, Plan, Provision
+from controller.core.plan import AskAcceptance, Delete, Provision
 from controller.model import AgentClaim, ClaimPhase, ClaimStatus
-from tests.core.builders import NOW, QUEUEING, at, claim, condition, ref, with_status
+from tests.core.builders import NOTHING, NOW, QUEUEING, at, claim, condition, ref, with_status
 
 WISH, ONE = ref("wish"), ref("one")
 URL = "http://127.0.0.1:9000"
@@ -51,7 +51,8 @@ def reason_of(plan: ClaimPlan) -> str:
 class TestWaiting:
     def test_a_claim_that_is_about_to_be_served_is_told_nothing_at_first(self) -> None:
         plan = decide(observed(pool=replace(QUEUEING, has_idle=True)), at(0.4))
-        assert (plan.actions, plan.status, plan.look_again_in) == ((), None, pytest.approx(0.6))
+        assert (plan.actions, plan.status) == ((), None)
+        assert plan.look_again_in == pytest.approx(0.6)
 
     def test_one_that_is_still_not_served_after_a_second_is_told_that_it_waits(self) -> None:
         assert reason_of(decide(observed(pool=replace(QUEUEING, has_idle=True)), at(1))) == "Queued"
@@ -112,7 +113,8 @@ class TestWaiting:
 
 class TestProvisioning:
     def test_a_claim_that_has_an_instance_provisions_it_at_once(self) -> None:
-        assert decide(observed(assigned=MINE), NOW) == Plan(actions=(Provision(WISH, ONE, URL),))
+        plan = decide(observed(assigned=MINE), NOW)
+        assert (plan.actions, plan.status) == ((Provision(WISH, ONE, URL),), None)
 
     def test_a_provisioned_claim_is_bound_with_its_conversation(self) -> None:
         plan = decide(observed(assigned=MINE, outcome=DONE), at(2))
@@ -168,12 +170,14 @@ class TestProvisioning:
         assert status.message == "instance one is destroyed and another one is taken: it said unfit"
         assert [(note.type, note.reason) for note in plan.notes] == [("Warning", "Rebinding")]
 
-    def test_retiring_decided_again_because_the_deletion_failed_counts_the_same_instance_once(self) -> None:
-        seen = observed(assigned=MINE, outcome=outcome("unfit"))
-        first = decide(seen, NOW)
-        again = decide(replace(seen, claim=with_status(seen.claim, first.status)), at(5))
-        assert again.actions == first.actions
-        assert again.status == first.status
+    @pytest.mark.parametrize("known", [outcome("unfit"), DONE, None], ids=["unfit", "provisioned once", "nothing"])
+    def test_an_instance_whose_deletion_failed_after_it_was_retired_is_deleted_and_nothing_else(
+        self, known: ProvisionOutcome | None
+    ) -> None:
+        first = status_of(decide(observed(assigned=MINE, outcome=outcome("unfit")), NOW))
+        again = decide(observed(with_status(claim(), first), assigned=MINE, outcome=known), at(5))
+        assert [(type(it), it.instance) for it in again.actions] == [(Delete, ONE)]
+        assert (again.status, first.attempts) == (None, 1)
 
     def test_a_crashed_instance_is_retired(self) -> None:
         plan = decide(observed(assigned=Assigned(ONE, URL, crashed="killed by signal 9")), NOW)
@@ -322,7 +326,8 @@ class TestBound:
     def test_a_bound_claim_lives_as_long_as_it_may(
         self, own: int | None, default: int | None, most: int | None, lives: int | None
     ) -> None:
-        wish = claim(status=BOUND, **({"lifetimeSeconds": own} if own else {}))
+        spec: dict[str, Any] = {"lifetimeSeconds": own} if own else {}
+        wish = claim(status=BOUND, **spec)
         pool = replace(QUEUEING, default_lifetime_seconds=default, max_lifetime_seconds=most)
         plan = decide(observed(wish, pool, MINE), at(10))
         assert plan.look_again_in == (None if lives is None else lives - 10)
@@ -340,7 +345,7 @@ class TestEnded:
     @pytest.mark.parametrize("phase", ["Failed", "Evicted", "Expired"])
     def test_an_ended_claim_is_never_touched_again(self, phase: str) -> None:
         ended = claim(status={"phase": phase, "boundAt": at(-100)}, lifetimeSeconds=1)
-        assert decide(observed(ended, assigned=MINE, outcome=DONE), NOW) == Plan()
+        assert decide(observed(ended, assigned=MINE, outcome=DONE), NOW) == NOTHING
 
     def test_a_claim_that_is_being_deleted_is_left_alone(self) -> None:
-        assert decide(observed(claim(deleting=True), assigned=MINE), NOW) == Plan()
+        assert decide(observed(claim(deleting=True), assigned=MINE), NOW) == NOTHING

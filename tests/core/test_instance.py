@@ -14,9 +14,9 @@ from controller.core.instance import (
     Timing,
     decide,
 )
-from controller.core.plan import Delete, Launch, Plan, Probe, Release, Terminate
+from controller.core.plan import Delete, Launch, Probe, Release, Terminate
 from controller.model import AgentInstance, InstancePhase, InstanceStatus
-from tests.core.builders import NOW, RUNNING, at, condition, instance, ref, with_status
+from tests.core.builders import NOTHING, NOW, RUNNING, at, condition, instance, ref, with_status
 
 ONE = ref("one")
 PROBE = Probe(ONE, "http://127.0.0.1:9000")
@@ -292,4 +292,4 @@ class TestEnding:
 
     def test_one_that_others_still_hold_back_is_left_to_them(self) -> None:
         seen = observed(instance(deleting=True, finalizers=("example.com/backup",)))
-        assert decide(seen, NOW) == Plan()
+        assert decide(seen, NOW) == NOTHING

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from controller.core.members import Member, MemberState
-from controller.core.plan import Bind, Create, Delete, Plan, Reject
+from controller.core.plan import Bind, Create, Delete, Reject
 from controller.core.pool import BackendHealth, ObservedPool, Waiting, decide, serve_order
-from tests.core.builders import NEW, NOW, OLD, at, member, members, pool, ref, seen_pool, waiting
+from tests.core.builders import NEW, NOTHING, NOW, OLD, at, member, members, pool, ref, seen_pool, waiting
 
 IDLE, STARTING, SUSPECT = MemberState.IDLE, MemberState.STARTING, MemberState.SUSPECT
 CLAIMED, CRASHED, TERMINATING = MemberState.CLAIMED, MemberState.CRASHED, MemberState.TERMINATING
@@ -227,7 +227,7 @@ class TestTrouble:
     @pytest.mark.parametrize("gone", [None, pool(deleting=True)], ids=["unknown", "being deleted"])
     def test_a_pool_that_is_gone_is_left_alone(self, gone: Any) -> None:
         seen = ObservedPool(key=("default", "helpers"), pool=gone, members=members(3), waiting=(waiting("a"),))
-        assert decide(seen, NOW) == Plan()
+        assert decide(seen, NOW) == NOTHING
 
 
 class TestRollout:

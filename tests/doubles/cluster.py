@@ -266,9 +266,7 @@ class MemoryCluster:
 
     async def delete(self, kind: type[AnyResource], namespace: str, name: str, *, uid: str) -> AnyResource | None:
         what = f"delete {kind.plural} {name}"
-        return await self._wire.call(
-            what, lambda: self._server.delete(kind, namespace, name, uid=uid, by=self._name)
-        )
+        return await self._wire.call(what, lambda: self._server.delete(kind, namespace, name, uid=uid, by=self._name))
 
     async def read_secret(self, namespace: str, name: str) -> Mapping[str, str]:
         return await self._read_content("secrets", self._server.secrets, namespace, name)

@@ -97,9 +97,7 @@ class MemoryRuntime:
 
     async def conversation(self, endpoint: Endpoint, *, timeout: float) -> str | None:  # noqa: ASYNC109
         what = f"conversation {endpoint.url}"
-        return await self._wire.call(
-            what, lambda: self._programs.conversation(endpoint), write=False, timeout=timeout
-        )
+        return await self._wire.call(what, lambda: self._programs.conversation(endpoint), write=False, timeout=timeout)
 
     async def close(self) -> None:
         """Nothing is held."""

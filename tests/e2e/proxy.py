@@ -1,6 +1,7 @@
 """A TCP relay in front of an API server, which a test can break: the server itself need not go away."""
 
 import contextlib
+import select
 import socket
 import threading
 from pathlib import Path
@@ -33,29 +34,31 @@ class Relay:
         """Break every connection and listen no more."""
         if self._listener is not None:
             self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
             self._listener = None
         for connection in list(self._connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def _accept(self, listener: socket.socket) -> None:
-        while True:
+        with listener:
+            while True:
+                try:
+                    near = listener.accept()[0]
+                except OSError:
+                    return
+                threading.Thread(target=self._pass_on, args=(near,), daemon=True).start()
+
+    def _pass_on(self, near: socket.socket) -> None:
+        with near, socket.create_connection(("127.0.0.1", self._target)) as far:
+            self._connections.add(near)
             try:
-                near = listener.accept()[0]
-                far = socket.create_connection(("127.0.0.1", self._target))
+                while True:
+                    for source in select.select([near, far], [], [])[0]:
+                        data = source.recv(65536)
+                        if not data:
+                            return
+                        (far if source is near else near).sendall(data)
             except OSError:
                 return
-            self._connections |= {near, far}
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        with contextlib.suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
-        self._connections.discard(source)
-        with contextlib.suppress(OSError):
-            source.shutdown(socket.SHUT_RD)
+            finally:
+                self._connections.discard(near)

@@ -37,7 +37,7 @@ def test_waiting_claims_are_served_by_priority_and_know_their_place(system: Syst
     low, high = system.claim(f"{name}-low", name), system.claim(f"{name}-high", name, priority=5)
 
     def places() -> tuple[object, object]:
-        return tuple(system.get_claim(claim).get("status", {}).get("queuePosition") for claim in (high, low))  # type: ignore[return-value]
+        return tuple(system.get_claim(claim).get("status", {}).get("queuePosition") for claim in (high, low))
 
     eventually(lambda: places() == (1, 2), places)
     assert "raise maxTotal" in system.pool_says(name, "Degraded", "True/Exhausted")

@@ -1,5 +1,7 @@
 """/healthz, /readyz, /metrics and the log."""
 
+from functools import partial
+
 import pytest
 
 from tests.e2e.system import GATEWAY, System
@@ -28,6 +30,10 @@ METRICS = {
 }
 
 
+def exposes(system: System, line: str) -> bool:
+    return line in system.command.metrics().splitlines()
+
+
 def test_metrics_expose_the_documented_names_with_help(system: System) -> None:
     lines = system.command.metrics().splitlines()
     described = {line.split()[2] for line in lines if line.startswith("# HELP agentpool_") and len(line.split()) > 3}
@@ -49,7 +55,7 @@ def test_metrics_tell_what_a_pool_has_and_forget_it_with_the_pool(system: System
         'agentpool_backend_available{backend="process"} 1.0',
     )
     for line in expected:
-        eventually(lambda line=line: line in system.command.metrics(), system.command.metrics)
+        eventually(partial(exposes, system, line), system.command.metrics)
     assert "Confidential" not in system.command.metrics()
     assert claim not in system.command.metrics()
     system.api.kubectl("delete", "agentpool", name)

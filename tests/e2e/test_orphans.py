@@ -21,7 +21,9 @@ def sleeper() -> Iterator[object]:
     processes: list[subprocess.Popen[bytes]] = []
 
     def start(**env: str) -> subprocess.Popen[bytes]:
-        processes.append(subprocess.Popen(["sleep", "3600"], env={"PATH": "/usr/bin:/bin", **env}))
+        processes.append(
+            subprocess.Popen(["sleep", "3600"], env={"PATH": "/usr/bin:/bin", **env}, start_new_session=True)
+        )
         return processes[-1]
 
     yield start

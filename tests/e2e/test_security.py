@@ -14,7 +14,7 @@ pytestmark = pytest.mark.cluster
 PROVISION = {"agentName": "Thief", "instructions": "Obey."}
 
 
-@pytest.mark.parametrize("token", [None, "", "wrong", "é"], ids=["without", "empty", "wrong", "not ASCII"])
+@pytest.mark.parametrize("token", [None, "wrong", "é"], ids=["without", "wrong", "not ASCII"])
 @pytest.mark.parametrize(
     "path", ["/api/v1/secrets", "/apis/agentpool.dev/v1alpha1/agentpools", "/version", "/openapi/v3"]
 )

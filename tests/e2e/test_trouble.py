@@ -168,9 +168,7 @@ def test_a_namespace_of_its_own_that_does_not_exist_is_named(operate: Operate, t
 
 BROKEN = {
     "that does not exist": None,
-    "that is empty": "",
     "that is no YAML": "{",
-    "that is another document": "kind: Pod",
     "that names no cluster": "kind: Config\ncurrent-context: c\ncontexts: []\nclusters: []\nusers: []\n",
 }
 

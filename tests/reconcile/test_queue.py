@@ -98,7 +98,7 @@ async def test_what_happens_before_the_first_step_of_a_pass_still_makes_it_run_a
 @in_virtual_time
 async def test_what_a_pass_itself_adds_of_its_own_key_does_not_run_it_again() -> None:
     passes = Passes()
-    passes.during = lambda key: passes.queue.add(key)
+    passes.during = passes.queue.add
     async with running(passes) as queue:
         queue.add(A)
         await asyncio.sleep(10)
@@ -293,5 +293,3 @@ async def test_a_pass_during_which_others_come_and_go_is_not_disturbed() -> None
             await asyncio.sleep(1)
         await asyncio.sleep(10)
         assert slow == ["b", "b", "b", "b", "b", "a"]
-
-

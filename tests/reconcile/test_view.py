@@ -47,7 +47,7 @@ class Heard:
         view.subscribe(self.hear)
 
     def hear(self, before: Resource | None, after: Resource | None) -> None:
-        self.told.append((before and before.metadata.uid, after and after.metadata.uid))
+        self.told.append((before.metadata.uid if before else None, after.metadata.uid if after else None))
 
 
 class TestLearning:
@@ -229,6 +229,25 @@ class TestBinding:
         last = view.holder("uid-wish")
         assert last is not None
         assert last.metadata.name == "a"
+
+    @pytest.mark.parametrize("phase", ["Bound", "PendingAcceptance"])
+    def test_the_holder_of_a_claim_that_was_served_is_the_one_that_its_owner_was_told_of(self, phase: str) -> None:
+        view = knowing(instance("a", claim="wish"), instance("b", claim="wish", deleting=True))
+        view.learn(claim("wish", status={"phase": phase, "instance": "b"}))
+        assert view.holder("uid-wish") == view.instances["default", "b"]
+        assert {it.metadata.name for it in view.holders("uid-wish")} == {"a", "b"}
+        view.forget(instance("b", claim="wish"))
+        assert view.holder("uid-wish") is None
+
+    @pytest.mark.parametrize(("granted", "asked"), [("a", "b"), ("b", "a")])
+    def test_a_claim_with_two_instances_waits_only_once_the_deletion_of_both_is_granted(
+        self, granted: str, asked: str
+    ) -> None:
+        view = knowing(instance(granted, claim="wish", deleting=True), instance(asked, claim="wish"), claim("wish"))
+        view.begin_delete(ref(asked))
+        assert waiting(view) == set()
+        view.learn(version(instance(asked, claim="wish", deleting=True), 2))
+        assert waiting(view) == {"wish"}
 
     def test_a_later_claim_of_the_same_name_does_not_own_the_instance_of_the_first(self) -> None:
         view = knowing(instance(status=IDLE, claim="wish"), claim("wish"))

@@ -98,11 +98,13 @@ class Everything(RuleBasedStateMachine):
         self, which: int, phase: str | None, ended: str | None, owner: int, going: bool, tell: bool
     ) -> None:
         old = self.history[which % len(self.history)]
-        newest = max((it for it in self.history if it.metadata.uid == old.metadata.uid), key=lambda it: it.metadata.version)
+        newest = [it for it in self.history if it.metadata.uid == old.metadata.uid][-1]
         meta, name = self.meta(newest.metadata.name, newest.metadata.uid), newest.metadata.name
         if isinstance(newest, AgentClaim):
             deleting = newest.metadata.deleting or going
-            self.keep(claim(name, status={"phase": ended}, deleting=deleting, meta=meta, pool=newest.spec.pool), tell)
+            mine = [it.metadata.name for it in self.holders(newest.metadata.uid)]
+            status = {"phase": ended, "instance": mine[owner % len(mine)] if mine and ended == "Bound" else None}
+            self.keep(claim(name, status=status, deleting=deleting, meta=meta, pool=newest.spec.pool), tell)
         elif isinstance(newest, AgentInstance):
             owners = [it for it in self.history if isinstance(it, AgentClaim)]
             bound = newest.spec.claim_ref or (owners and going and reference(owners[owner % len(owners)])) or None
@@ -195,7 +197,8 @@ class Everything(RuleBasedStateMachine):
             assert pending == {name for of, name in self.creating if of == pool}
             idle = {uid for uid, (state, _) in expected.items() if state is MemberState.IDLE}
             assert {it.ref.uid for it in self.view.idle(pool)} == idle
-            assert all(it.claimed is self.is_claimed(self.told[it.ref.uid]) for it in self.view.members(pool) if it.ref.uid)
+            made = [it for it in self.view.members(pool) if not it.pending_create]
+            assert all(it.claimed is self.is_claimed(self.told[it.ref.uid]) for it in made)
 
     @invariant()
     def waiting_claims_are_those_that_counting_finds(self) -> None:
@@ -208,6 +211,11 @@ class Everything(RuleBasedStateMachine):
     def holders_are_those_that_counting_finds(self) -> None:
         for thing in self.known(AgentClaim):
             holders = self.holders(thing.metadata.uid)
+            assert {it.metadata.uid for it in self.view.holders(thing.metadata.uid)} == {
+                it.metadata.uid for it in holders
+            }
+            if thing.status.phase == "Bound":
+                holders = [it for it in holders if it.metadata.name == thing.status.instance]
             found = self.view.holder(thing.metadata.uid)
             assert (found is None) is (not holders)
             assert found is None or found in holders

@@ -112,7 +112,8 @@ class Invariants:
         pool = instance.spec.pool
         recent = self._limits[pool]
         limit = max(
-            (value for at, value in recent if at >= self._now() - HEARSAY_SECONDS), default=recent[-1][1] if recent else 0
+            (value for at, value in recent if at >= self._now() - HEARSAY_SECONDS),
+            default=recent[-1][1] if recent else 0,
         )
         if recent:
             older = [value for at, value in recent if at < self._now() - HEARSAY_SECONDS]
@@ -141,7 +142,9 @@ class Invariants:
             return
         claim = self._server.by_uid(AgentClaim, thing.spec.claim_ref.uid)
         pool = self._server.find(AgentPool, thing.spec.pool)
-        given_up = claim is None or claim.metadata.deleting or (claim.status.phase is not None and claim.status.phase.ended)
+        given_up = (
+            claim is None or claim.metadata.deleting or (claim.status.phase is not None and claim.status.phase.ended)
+        )
         pool_gone = pool is None or pool.metadata.deleting or pool.metadata.uid != thing.spec.pool_uid
         retired = claim is not None and (claim.status.phase is ClaimPhase.PENDING and bool(claim.status.attempts))
         spare = claim is not None and claim.status.instance not in {None, thing.metadata.name}
@@ -171,6 +174,7 @@ class Invariants:
         holders = Counter(
             i.spec.claim_ref.uid for i in self._server.list(AgentInstance) if i.spec.claim_ref is not None
         )
+        yield from (f"{m.uid} was asked for {sorted(m.asked)}" for m in self._machines.all if len(m.asked) > 1)
         yield from (f"claim {uid} holds {number} instances" for uid, number in holders.items() if number > 1)
 
     def _claims_at_rest(self) -> Iterator[str]:
@@ -205,7 +209,10 @@ class Invariants:
                 claim = self._server.by_uid(AgentClaim, reference.uid)
                 if claim is None or (claim.status.phase is not None and claim.status.phase.ended):
                     yield f"{name} outlives its claim {reference.name}"
-            if instance.metadata.uid not in self._machines.running and instance.status.phase is not InstancePhase.CRASHED:
+            if (
+                instance.metadata.uid not in self._machines.running
+                and instance.status.phase is not InstancePhase.CRASHED
+            ):
                 yield f"{name} has no remote and is {instance.status.phase}"
 
     def _pool_at_rest(self, pool: AgentPool) -> Iterator[str]:

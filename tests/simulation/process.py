@@ -1,6 +1,7 @@
 """One controller process: its wires to the world, its watch, and its death at any request."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -29,6 +30,8 @@ class Doom:
 
     calls_left: int
     when: When
+    matching: re.Pattern[str] = re.compile(".*")
+    """Which requests count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class ServiceWire:
         process, weather, loop = self._process, self._process.around.weather, asyncio.get_running_loop()
         if not process.alive:
             raise asyncio.CancelledError
-        dies = process.counts_down()
+        dies = process.counts_down(what)
         if dies == "before":
             process.die(f"before {what}")
             raise asyncio.CancelledError
@@ -69,6 +72,7 @@ class ServiceWire:
                 answer.set_result(result)
 
         def happen() -> T | BaseException:
+            weather.spring(what)
             try:
                 result: T | BaseException = effect()
             except (AgentpoolError, NoAnswerError) as error:
@@ -156,10 +160,10 @@ class Process:
         if self._task is not None:
             await asyncio.wait({self._task})
 
-    def counts_down(self) -> When | None:
+    def counts_down(self, what: str) -> When | None:
         """Count a request; how the process dies by it, if it does."""
         self.calls += 1
-        if self.doom is None:
+        if self.doom is None or not self.doom.matching.fullmatch(what):
             return None
         self.doom.calls_left -= 1
         return self.doom.when if self.doom.calls_left == 0 else None

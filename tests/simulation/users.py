@@ -11,7 +11,7 @@ from tests.doubles.backend import Habits
 from tests.doubles.cluster import WatchManners
 from tests.doubles.inmemory_runtime import UNWANTED
 from tests.simulation.weather import Climate
-from tests.simulation.world import NAMESPACE, World, quietly
+from tests.simulation.world import NAMESPACE, Broken, World, quietly, tell
 
 POOLS = ("alpha", "beta", "gamma")
 
@@ -256,6 +256,21 @@ class Trouble:
             asyncio.get_running_loop().call_later(
                 self._random.uniform(0.5, 12.0), self._world.weather.down.discard, service
             )
+
+
+def simulate(seed: int, seconds: float) -> World:
+    """The story of a seed, in the nature of that seed."""
+    random = Random(f"nature {seed}")
+    try:
+        return tell(
+            lambda world: live(world, seed, seconds),
+            seed,
+            climate=climate(random),
+            manners=manners(random),
+            habits=habits(random),
+        )
+    except Broken as error:
+        raise AssertionError(f"seed {seed}: {error}") from error
 
 
 async def live(world: World, seed: int, seconds: float) -> None:

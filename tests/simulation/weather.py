@@ -1,5 +1,7 @@
 """What goes wrong between a controller and its world, drawn from one seeded random."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -43,6 +45,24 @@ class Weather:
         self.climate = climate
         self.down: set[str] = set()
         """``cluster``, ``backend``, ``runtime``."""
+        self._destined: list[tuple[re.Pattern[str], Fate]] = []
+        self._ambushes: list[tuple[re.Pattern[str], Callable[[], object]]] = []
+
+    def destine(self, what: str, fate: Fate) -> None:
+        """The next request that matches the pattern meets this fate."""
+        self._destined.append((re.compile(what), fate))
+
+    def ambush(self, what: str, happens: Callable[[], object]) -> None:
+        """Something happens right before the next request that matches the pattern has its effect."""
+        self._ambushes.append((re.compile(what), happens))
+
+    def spring(self, what: str) -> None:
+        """A request is about to have its effect."""
+        for ambush in self._ambushes:
+            if ambush[0].fullmatch(what):
+                self._ambushes.remove(ambush)
+                ambush[1]()
+                return
 
     def clear(self) -> None:
         """Nothing goes wrong any more."""
@@ -53,6 +73,10 @@ class Weather:
         """What becomes of this request."""
         if service in self.down:
             return Fate.LOST
+        for destined in self._destined:
+            if destined[0].fullmatch(what):
+                self._destined.remove(destined)
+                return destined[1]
         climate, drawn = self.climate, self._random.random()
         if not write:
             return Fate.LOST if drawn < climate.lost else Fate.FAIR

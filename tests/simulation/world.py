@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from random import Random
 from typing import Any
@@ -85,9 +86,15 @@ class World:
         """The youngest controller."""
         return self.processes[-1]
 
-    def doom(self, calls: int, when: When) -> None:
-        """The youngest controller dies at that request from now."""
-        self.process.doom = Doom(calls, when)
+    def doom(self, calls: int, when: When, matching: str = ".*") -> None:
+        """The youngest controller dies at that request from now, of those that match the pattern."""
+        self.process.doom = Doom(calls, when, re.compile(matching))
+
+    async def death(self) -> None:
+        """Wait until the youngest controller has died."""
+        async with asyncio.timeout(60.0):
+            await self.process.died.wait()
+        await self.process.buried()
 
     async def restart(self, after: float = 0.0) -> Process:
         """Kill the youngest controller and start another one."""

@@ -1,23 +1,15 @@
 """The generator of docs/reference.md."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from prometheus_client import REGISTRY
 
 from controller import metrics
 from controller.model import KINDS
 from controller.settings import Settings
-from tests.tooling.reference import reference
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.tooling.reference", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+from tests.tooling.reference import main, reference
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind_name)
@@ -44,10 +36,10 @@ def test_it_has_every_metric_that_is_exposed() -> None:
 
 
 def test_a_page_that_is_not_as_generated_is_told_and_left_alone(tmp_path: Path) -> None:
-    page = tmp_path / "reference.md"
-    assert run(str(page)).returncode == 0
-    assert run("--check", str(page)).returncode == 0
+    page, runner = tmp_path / "docs" / "reference.md", CliRunner()
+    assert runner.invoke(main, [str(page)]).exit_code == 0
+    assert runner.invoke(main, ["--check", str(page)]).exit_code == 0
     page.write_text(page.read_text() + "more\n")
-    done = run("--check", str(page))
-    assert (done.returncode, done.stderr) == (1, f"{page} differs from what the program says: run make docs\n")
+    done = runner.invoke(main, ["--check", str(page)])
+    assert (done.exit_code, done.stderr) == (1, f"{page} differs from what the program says: run make docs\n")
     assert page.read_text().endswith("more\n")
