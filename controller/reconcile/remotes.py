@@ -80,7 +80,7 @@ class Remotes:
             del self._remotes[uid]
         self._learned = {uid: sequence for uid, sequence in self._learned.items() if uid in newer}
         self._set_health(BackendHealth())
-        for uid in {*changed, *gone, *(self._remotes if first else ())}:
+        for uid in sorted({*changed, *gone, *(self._remotes if first else ())}):
             self._changed(uid)
         self.on_list()
 

@@ -1,4 +1,4 @@
-"""What lies between a caller and an in-memory server: here nothing goes wrong; a simulation puts its own in the place."""
+"""What lies between a caller and an in-memory server. Here nothing goes wrong; a simulation has wires of its own."""
 
 import asyncio
 from collections.abc import Callable

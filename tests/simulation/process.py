@@ -5,15 +5,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from controller.errors import AgentpoolError, Conflict, Transient
 from controller.reconcile.credentials import Installation
 from controller.reconcile.loop import Controller, Ports, Tuning
 from tests.doubles import virtualtime
 from tests.doubles.backend import Machines, MemoryBackend
-from tests.doubles.cluster import ApiServer, MemoryCluster, Watch, WatchManners
+from tests.doubles.cluster import ApiServer, MemoryCluster
 from tests.doubles.inmemory_runtime import MemoryRuntime, Programs
+from tests.doubles.watch import Watch, WatchManners
 from tests.doubles.wire import NoAnswerError
 from tests.simulation.weather import Fate, Weather
 
@@ -45,6 +46,83 @@ class Surroundings:
     record: Callable[[str], None]
 
 
+class Request(Generic[T]):
+    """One request under way: it arrives, has its effect or not, and is answered or not."""
+
+    def __init__(
+        self, process: "Process", service: str, what: str, effect: Callable[[], T], write: bool, patience: float
+    ) -> None:
+        self._process = process
+        self._weather = process.around.weather
+        self._loop = asyncio.get_running_loop()
+        self._service = service
+        self._what = what
+        self._effect = effect
+        self._write = write
+        self._patience = patience
+        self._fate = self._weather.fate(service, what, write)
+        self.deadly = False
+        """Whether its sender dies before the answer comes."""
+        self.answer: asyncio.Future[T] = self._loop.create_future()
+
+    def send(self) -> None:
+        """Put it on its way."""
+        self._loop.call_later(self._weather.latency(), self._arrive)
+
+    def _arrive(self) -> None:
+        if not self._process.alive and not self._weather.is_still_sent():
+            return
+        result = self._result()
+        if self.deadly:
+            self._process.die(f"after {self._what}")
+        if isinstance(result, NoAnswerError):
+            failure = Transient(f"{self._what} was not answered in {self._patience:g} s")
+            self._loop.call_later(self._patience, self._say, failure)
+        else:
+            self._loop.call_later(self._weather.latency(), self._say, result)
+
+    def _result(self) -> T | BaseException:
+        failure = Transient(f"{self._service} does not answer to {self._what}")
+        match self._fate:
+            case Fate.LOST:
+                return failure
+            case Fate.CONFLICT:
+                return Conflict(f"{self._what} met a newer version")
+            case Fate.UNANSWERED:
+                self._happen()
+                return failure
+            case Fate.LATE:
+                self._stray()
+                self._loop.call_later(self._weather.lateness(), self._happen)
+                return failure
+            case _:
+                if not self._process.alive:
+                    self._stray()
+                return self._happen()
+
+    def _happen(self) -> T | BaseException:
+        self._weather.spring(self._what)
+        try:
+            result: T | BaseException = self._effect()
+        except (AgentpoolError, NoAnswerError) as error:
+            result = error
+        if self._write:
+            told = f"{type(result).__name__}: {result}" if isinstance(result, BaseException) else "done"
+            self._process.note(f"{self._what}: {told}" + ("" if self._fate is Fate.FAIR else f" ({self._fate})"))
+        return result
+
+    def _stray(self) -> None:
+        self._process.stray_calls[self._what] = self._loop.time()
+
+    def _say(self, result: T | BaseException) -> None:
+        if self.answer.done():
+            return
+        if isinstance(result, BaseException):
+            self.answer.set_exception(result)
+        else:
+            self.answer.set_result(result)
+
+
 class ServiceWire:
     """A wire of one process to one service, in the weather of the world."""
 
@@ -53,64 +131,17 @@ class ServiceWire:
         self._service = service
 
     async def call(self, what: str, effect: Callable[[], T], *, write: bool = True, timeout: float = 15.0) -> T:  # noqa: ASYNC109
-        process, weather, loop = self._process, self._process.around.weather, asyncio.get_running_loop()
+        process = self._process
         if not process.alive:
             raise asyncio.CancelledError
         dies = process.counts_down(what)
         if dies == "before":
             process.die(f"before {what}")
             raise asyncio.CancelledError
-        fate = weather.fate(self._service, what, write)
-        answer: asyncio.Future[T] = loop.create_future()
-
-        def say(result: T | BaseException) -> None:
-            if answer.done():
-                return
-            if isinstance(result, BaseException):
-                answer.set_exception(result)
-            else:
-                answer.set_result(result)
-
-        def happen() -> T | BaseException:
-            weather.spring(what)
-            try:
-                result: T | BaseException = effect()
-            except (AgentpoolError, NoAnswerError) as error:
-                result = error
-            if write:
-                told = f"{type(result).__name__}: {result}" if isinstance(result, BaseException) else "done"
-                process.note(f"{what}: {told}" + ("" if fate is Fate.FAIR else f" ({fate})"))
-            return result
-
-        def arrive() -> None:
-            if not process.alive and not weather.is_still_sent():
-                return
-            failure = Transient(f"{self._service} does not answer to {what}")
-            match fate:
-                case Fate.LOST:
-                    result: T | BaseException = failure
-                case Fate.CONFLICT:
-                    result = Conflict(f"{what} met a newer version")
-                case Fate.UNANSWERED:
-                    happen()
-                    result = failure
-                case Fate.LATE:
-                    process.stray_calls[what] = loop.time()
-                    loop.call_later(weather.lateness(), happen)
-                    result = failure
-                case Fate.FAIR:
-                    if not process.alive:
-                        process.stray_calls[what] = loop.time()
-                    result = happen()
-            if dies == "after":
-                process.die(f"after {what}")
-            if isinstance(result, NoAnswerError):
-                loop.call_later(timeout, say, Transient(f"{what} was not answered in {timeout:g} s"))
-            else:
-                loop.call_later(weather.latency(), say, result)
-
-        loop.call_later(weather.latency(), arrive)
-        return await answer
+        request = Request(process, self._service, what, effect, write, timeout)
+        request.deadly = dies == "after"
+        request.send()
+        return await request.answer
 
 
 class Process:
@@ -188,5 +219,5 @@ class Process:
         except asyncio.CancelledError:
             if self.alive:
                 raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the story ends with it
+        except BaseException as error:
             self.trouble = error

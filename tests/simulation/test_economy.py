@@ -5,7 +5,7 @@ import asyncio
 from prometheus_client import REGISTRY
 
 from controller.model import AgentClaim, AgentPool, ClaimPhase, InstancePhase
-from tests.doubles.cluster import WatchManners
+from tests.doubles.watch import WatchManners
 from tests.simulation.world import World, tell
 
 BURST = 300

@@ -1,18 +1,19 @@
 """Answers that are lost, requests that arrive after they were given up, watches that fall silent, two at once."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimPhase, InstancePhase
 from tests.doubles.backend import Habits
-from tests.doubles.cluster import WatchManners
 from tests.doubles.inmemory_runtime import UNWANTED
+from tests.doubles.watch import WatchManners
 from tests.simulation.weather import Climate, Fate
 from tests.simulation.world import World, tell
 
 
-async def warm(world: World, idle: int = 2, **spec: object) -> None:
+async def warm(world: World, idle: int = 2, **spec: Any) -> None:
     world.create_pool(minIdle=idle, maxTotal=10, **spec)
     world.start()
     await world.until_warm(idle)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.users import simulate
+from tests.simulation.story import simulate
 
 ROOT = Path(__file__).parents[2]
 SEEDS = int(os.environ.get("AGENTPOOL_SIMULATION_SEEDS", "60"))
@@ -29,7 +29,7 @@ def test_the_same_seed_takes_the_same_course() -> None:
 
 
 def test_the_same_seed_takes_the_same_course_in_another_interpreter() -> None:
-    program = f"from tests.simulation.users import simulate; print(simulate({DEADLY_SEED}, 60.0).digest())"
+    program = f"from tests.simulation.story import simulate; print(simulate({DEADLY_SEED}, 60.0).digest())"
     digests = {
         subprocess.run(
             [sys.executable, "-c", program],

@@ -12,8 +12,9 @@ from controller.errors import AgentpoolError
 from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimPhase, InstancePhase
 from tests.doubles import virtualtime
 from tests.doubles.backend import Habits, Machines
-from tests.doubles.cluster import ApiServer, Change, WatchManners
+from tests.doubles.cluster import ApiServer, Change
 from tests.doubles.inmemory_runtime import Programs
+from tests.doubles.watch import WatchManners
 from tests.simulation.invariants import Invariants
 from tests.simulation.process import Doom, Process, Surroundings, When
 from tests.simulation.weather import Climate, Weather
