@@ -30,6 +30,7 @@ class Member:
     ready_at: datetime | None = None
     created: datetime | None = None
     claimed: bool = False
+    crashed_at: datetime | None = None
     trouble: str = ""
     """Why it does not start, or why it crashed."""
     pending_create: bool = False

@@ -108,10 +108,13 @@ def _replace_crashed(census: Census) -> list[Delete]:
 def _judge(seen: ObservedPool, pool: AgentPool, census: Census, crashed: list[Delete], now: datetime) -> Breaker:
     """Count the launches that failed: instances that die before they are ready, or soon after."""
     breaker, dead = seen.breaker, {action.instance.uid for action in crashed}
-    for member in census.crashed:
-        lived = (now - member.ready_at).total_seconds() if member.ready_at is not None else 0.0
-        if member.ref.uid in dead and lived < PROVEN_SECONDS:
-            breaker = breaker.failed(pool.spec.circuit_breaker, member.trouble, now)
+    for member in sorted(census.crashed, key=lambda m: m.crashed_at or now):
+        crashed_at = member.crashed_at or now
+        lived = (crashed_at - member.ready_at).total_seconds() if member.ready_at is not None else 0.0
+        # One whose deletion failed is seen again: it was counted when it crashed.
+        counted = seen.breaker.last_failure_at is not None and crashed_at <= seen.breaker.last_failure_at
+        if member.ref.uid in dead and lived < PROVEN_SECONDS and not counted:
+            breaker = breaker.failed(pool.spec.circuit_breaker, member.trouble, now, at=crashed_at)
     if breaker.last_failure_at is None:
         return breaker
     ready_since = [m.ready_at for m in (*census.idle, *census.claimed) if m.ready_at is not None]
@@ -128,8 +131,11 @@ def _resize(
     current_starting, outdated_starting = _by_template(census.starting, seen.template_hash)
     current_idle, outdated_idle = _by_template(census.idle, seen.template_hash)
     stock = Warm(outdated_starting, outdated_idle, current_starting, current_idle)
+    # What is claimed stays; warm ones share what maxTotal leaves, and go when it is lowered.
+    limit = max(0, spec.max_total - len(census.claimed) - len(census.crashed))
+    wish = spec.min_idle + queued
     room = spec.max_total - len(seen.members)
-    steps = roll_out(spec.rollout, stock, spec.min_idle + queued, spec.min_idle, room)
+    steps = roll_out(spec.rollout, stock, min(wish, limit), min(spec.min_idle, limit), room)
     allowed = breaker.allowance(steps.launches, starting=len(current_starting)) if seen.backend.available else 0
     deletes = [
         Delete(member.ref, reason, message)
@@ -142,7 +148,15 @@ def _resize(
     ]
     reason = "claims are waiting" if queued else "fewer are warm than minIdle"
     pool_ref = Ref(seen.key[0], seen.key[1], pool.metadata.uid)
-    return [*deletes, *(Create(pool_ref, seen.template_hash, reason) for _ in range(allowed))], steps.blocked
+    return [*deletes, *(Create(pool_ref, seen.template_hash, reason) for _ in range(allowed))], _exhausted(
+        wish - limit
+    ) or steps.blocked
+
+
+def _exhausted(missing: int) -> str | None:
+    if missing <= 0:
+        return None
+    return f"{missing} more are wanted than maxTotal allows: raise maxTotal or delete claims"
 
 
 def _by_template(members: list[Member], current_hash: str) -> tuple[list[Member], list[Member]]:

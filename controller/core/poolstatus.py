@@ -38,7 +38,7 @@ def pool_status(
         updated=current,
         selector=f"{POOL_LABEL}={seen.key[1]}",
         circuit_breaker=breaker.status(),
-        conditions=_conditions(seen, pool, breaker, idle, idle + starting - current, blocked, trouble, now),
+        conditions=_conditions(seen, pool, breaker, idle, starting, idle + starting - current, blocked, trouble, now),
     )
 
 
@@ -47,6 +47,7 @@ def _conditions(
     pool: AgentPool,
     breaker: Breaker,
     idle: int,
+    starting: int,
     outdated: int,
     blocked: str | None,
     trouble: str,
@@ -55,7 +56,7 @@ def _conditions(
     before, generation = pool.status.conditions, pool.metadata.generation
     facts = (
         ("Ready", *_ready(pool, idle)),
-        ("Progressing", *_progressing(pool, idle, outdated, blocked)),
+        ("Progressing", *_progressing(pool, idle, starting, outdated, blocked)),
         ("Degraded", *_degraded(seen, breaker, blocked, trouble)),
         ("BackendAvailable", seen.backend.available, seen.backend.reason, seen.backend.message),
     )
@@ -76,12 +77,14 @@ def _ready(pool: AgentPool, idle: int) -> tuple[bool, str, str]:
     return False, "Empty", "no instance is idle"
 
 
-def _progressing(pool: AgentPool, idle: int, outdated: int, blocked: str | None) -> tuple[bool, str, str]:
+def _progressing(
+    pool: AgentPool, idle: int, starting: int, outdated: int, blocked: str | None
+) -> tuple[bool, str, str]:
     if pool.spec.paused:
         return False, "Paused", "the pool is paused: set spec.paused to false to go on"
     if outdated > 0 and pool.spec.rollout.strategy == "RollingUpdate":
         return True, "RollingOut", blocked or "outdated instances are being replaced"
-    if idle < pool.spec.min_idle:
+    if idle < pool.spec.min_idle or starting > 0:
         return True, "ScalingUp", blocked or "instances are being started"
     if idle > pool.spec.min_idle:
         return True, "ScalingDown", "more instances are warm than minIdle asks for"

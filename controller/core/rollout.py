@@ -39,7 +39,7 @@ def _resize(warm: Warm, wanted: int, room: int) -> Steps:
     groups = (warm.outdated_starting, warm.current_starting, warm.outdated_idle, warm.current_idle)
     missing = wanted - sum(len(group) for group in groups)
     if missing >= 0:
-        return Steps(launches=max(0, min(missing, room)), blocked=_full(missing, room))
+        return Steps(launches=max(0, min(missing, room)))
     order = [member for group in groups for member in newest_first(group)]
     return Steps(launches=0, surplus=order[:-missing])
 
@@ -63,9 +63,3 @@ def _replace_outdated(rollout: Rollout, warm: Warm, wanted: int, min_idle: int, 
         )
     surplus = [*newest_first(warm.current_starting), *newest_first(warm.current_idle)][: max(0, current - wanted)]
     return Steps(launches=launches, outdated=outdated, surplus=surplus, blocked=blocked)
-
-
-def _full(missing: int, room: int) -> str | None:
-    if missing <= max(room, 0):
-        return None
-    return f"{missing - max(room, 0)} more are wanted than maxTotal allows: raise maxTotal or delete claims"

@@ -9,7 +9,7 @@ from controller.core import claim as core
 from controller.core.plan import Note, Ref
 from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimPhase, ClaimStatus, InstancePhase, WhenEmpty
 from controller.reconcile.apply import Apply
-from controller.reconcile.facts import Facts
+from controller.reconcile.facts import ClaimFacts, Facts
 from controller.reconcile.keys import Key
 from controller.reconcile.view import View
 from controller.reconcile.writes import Writes
@@ -45,9 +45,8 @@ class ClaimPass:
                 return None
             now = self._clock()
             plan = core.decide(self._observe(claim, now), now)
-            if plan.status is not None:
-                await self._write(claim, plan.status, plan.notes, now)
-            if not plan.actions:
+            wrote = plan.status is not None and await self._write(claim, plan.status, plan.notes, now)
+            if not plan.actions and not wrote:
                 return plan.look_again_in
             for action in plan.actions:
                 await self._apply.perform_for_claim(action)
@@ -96,12 +95,14 @@ class ClaimPass:
             why_empty=_why_empty(pool),
         )
 
-    async def _write(self, claim: AgentClaim, status: ClaimStatus, notes: tuple[Note, ...], now: datetime) -> None:
+    async def _write(self, claim: AgentClaim, status: ClaimStatus, notes: tuple[Note, ...], now: datetime) -> bool:
         # Somebody waits for an agent, nobody for the news that they are still waiting.
         urgent = status.phase is not None and status.phase.provisioned
         if not await self._writes.write_status(claim, claim.status, status, urgent=urgent):
-            return
-        facts, labels = self._facts.claims[claim.metadata.uid], (claim.metadata.namespace, claim.spec.pool)
+            return False
+        labels = (claim.metadata.namespace, claim.spec.pool)
+        # Not the dictionary: the claim may have been deleted while its status was written.
+        facts = self._facts.claims.get(claim.metadata.uid) or ClaimFacts()
         facts.status_written_at = now
         phase = status.phase
         if phase is ClaimPhase.BOUND and claim.status.phase is not ClaimPhase.BOUND and facts.first_seen_at is not None:
@@ -112,6 +113,7 @@ class ClaimPass:
         for note in notes:
             # Off the path: whoever waits for the claim reads its status, not its Events.
             self._spawn(self._writes.announce(claim, note))
+        return True
 
 
 def _why_empty(pool: AgentPool) -> str:

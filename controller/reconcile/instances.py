@@ -105,9 +105,9 @@ class InstancePass:
             return core.ClaimFact(over=f"its claim {reference.name} is served by instance {status.instance}")
         return core.ClaimFact(bound_at=status.bound_at, conversation_id=status.conversation_id, provisioned=provisioned)
 
-    async def _write(self, instance: AgentInstance, status: InstanceStatus, notes: tuple[Note, ...]) -> None:
+    async def _write(self, instance: AgentInstance, status: InstanceStatus, notes: tuple[Note, ...]) -> bool:
         if not await self._writes.write_status(instance, instance.status, status, urgent=False):
-            return
+            return False
         labels = (instance.metadata.namespace, instance.spec.pool)
         created, phase = instance.metadata.creation_timestamp, instance.status.phase
         if status.phase is InstancePhase.IDLE and instance.status.ready_at is None and created and status.ready_at:
@@ -118,6 +118,7 @@ class InstancePass:
             metrics.INSTANCES_CRASHED.labels(*labels, reason).inc()
         for note in notes:
             await self._writes.announce(instance, note)
+        return True
 
 
 def _remote_fact(remote: Remote | None) -> core.RemoteFact | None:

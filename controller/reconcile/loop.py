@@ -80,7 +80,9 @@ class Controller:
         view, facts, clock = self.view, self._facts, ports.clock
         writes = Writes(ports.cluster, view, Lanes())
         provisioner = Provisioner(ports.cluster, ports.runtime, ports.installation, view, facts, clock)
-        operations = Operations(ports.runtime, self._remotes, provisioner, view, facts, clock)
+        operations = Operations(
+            ports.runtime, self._remotes, provisioner, view, facts, clock, self._routes.suspicion_changed
+        )
         apply = Apply(writes, operations, provisioner, view, facts, ports.random)
         self._pools = PoolPass(view, facts, self._remotes, apply, writes, self.queue, clock, self._spawn)
         self._instances = InstancePass(view, facts, self._remotes, apply, writes, clock)

@@ -33,7 +33,9 @@ class Operations:
         view: View,
         facts: Facts,
         clock: Callable[[], datetime],
+        suspicion: Callable[[AgentInstance], None],
     ) -> None:
+        self._suspicion = suspicion
         self._runtime = runtime
         self._remotes = remotes
         self._provisioner = provisioner
@@ -78,7 +80,8 @@ class Operations:
             found = await self._runtime.probe(endpoint, timeout=timeout)
         failures = 0 if found.ready else (facts.probe.failures + 1 if facts.probe is not None else 1)
         facts.probe = ProbeFact(self._clock(), found.ready, failures, found.detail)
-        self._view.suspect(action.instance, failures > 0)
+        if self._view.suspect(action.instance, failures > 0):
+            self._suspicion(instance)
 
     async def terminate(self, action: Terminate) -> None:
         """Have the backend end the remote, or go on ending it."""

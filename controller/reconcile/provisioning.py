@@ -56,9 +56,11 @@ class Provisioner:
             return
         facts, began = self._facts.claims[action.claim.uid], self._clock()
         last = facts.outcome
-        if last is not None and (last.instance_uid != action.instance.uid or last.kind == "unprepared"):
+        if last is not None and last.instance_uid != action.instance.uid:
             last = None
-        first, tries = (last.first_try_at, last.tries + 1) if last is not None else (began, 1)
+        tries = last.tries + 1 if last is not None else 1
+        # The instance's time begins when it is first asked, not while the instructions are missing.
+        first = last.first_try_at if last is not None and last.kind != "unprepared" else began
 
         def outcome(kind: str, reason: str = "", message: str = "") -> ProvisionOutcome:
             return ProvisionOutcome(action.instance.uid, kind, first, self._clock(), tries, reason, message)

@@ -9,6 +9,8 @@ from controller.reconcile.keys import Key
 
 Pass = Callable[[Key], Awaitable[float | None]]
 """Runs one pass; its answer is the number of seconds after which to run it again even if nothing happens."""
+OVERTAKEN = 1000
+"""How many entries that were overtaken by earlier ones may stay in the heap before it is cleaned."""
 RESOLUTION_SECONDS = 0.002
 """Clocks of event loops tick in milliseconds: a timer that rings a little early must not be set again for no time."""
 
@@ -78,6 +80,9 @@ class KeyedQueue:
         if self._due.get(key, float("inf")) <= due:
             return
         self._due[key] = due
+        if len(self._heap) > 2 * len(self._due) + OVERTAKEN:
+            self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
         heapq.heappush(self._heap, (due, next(self._count), key))
         if self._heap[0][2] == key:
             self._set_timer()

@@ -44,6 +44,12 @@ class Routes:
             self._facts.instances[uid].terminate_asked_at = None
             self._queue.add(instance_key(*instance.key))
 
+    def suspicion_changed(self, instance: AgentInstance) -> None:
+        """An instance may be handed out no more, or again."""
+        pool = (instance.metadata.namespace, instance.spec.pool)
+        if self._view.waiting(pool):
+            self._queue.add(bind_key(*pool))
+
     def backend_listed(self, backend: str) -> None:
         """A backend was read, or could not be: its pools say so."""
         for pool in self._view.pools.values():

@@ -188,11 +188,13 @@ class View:
         self._deleting.discard(instance.uid)
         self._refresh(instance.uid)
 
-    def suspect(self, instance: Ref, suspected: bool) -> None:
-        """Its last health check failed: it is not handed out until one succeeds."""
-        if instance.uid in self.instance_by_uid and suspected != (instance.uid in self._suspects):
-            (self._suspects.add if suspected else self._suspects.discard)(instance.uid)
-            self._refresh(instance.uid)
+    def suspect(self, instance: Ref, suspected: bool) -> bool:
+        """Its last health check failed: it is not handed out until one succeeds. True: that changed."""
+        if instance.uid not in self.instance_by_uid or suspected == (instance.uid in self._suspects):
+            return False
+        (self._suspects.add if suspected else self._suspects.discard)(instance.uid)
+        self._refresh(instance.uid)
+        return True
 
     def reject(self, claim: Ref) -> None:
         """The pool has answered that there is nothing for the claim: it waits no more."""
@@ -265,6 +267,9 @@ class View:
             created=meta.creation_timestamp,
             claimed=spec.claim_ref is not None or meta.uid in self._reserved,
             trouble="" if quiet else trouble,
+            crashed_at=ready.last_transition_time
+            if ready is not None and status.phase is InstancePhase.CRASHED
+            else None,
         )
         pool = (meta.namespace, spec.pool)
         self._members[pool][meta.uid] = member

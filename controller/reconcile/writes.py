@@ -1,8 +1,11 @@
 """Writes: every change that the controller makes at the API server, each learned by the view at once."""
 
+import asyncio
+import itertools
 import logging
 
 from controller import metrics
+from controller.core.backoff import backoff
 from controller.core.plan import Bind, Create, Delete, Note, Release
 from controller.errors import AgentpoolError, Conflict, Missing, Transient
 from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimStatus, InstanceStatus, PoolStatus
@@ -125,12 +128,20 @@ class Writes:
             self._view.end_delete(instance)
 
     async def _look_again(self, kind: type[AnyResource], namespace: str, name: str, known: AnyResource | None) -> None:
-        """Read what a write was refused for, or may have changed: the watch may tell it late, or never."""
-        try:
-            self._view.learn(await self._cluster.read(kind, namespace, name))
-        except Missing:
-            if known is not None:
-                self._view.forget(known)
+        """Read what a write was refused for, or may have changed: the watch may tell it late, or never.
+
+        Goes on until it is known, and the reservation stands so long: deciding without it could do the thing twice.
+        """
+        for failures in itertools.count(1):
+            try:
+                self._view.learn(await self._cluster.read(kind, namespace, name))
+            except Missing:
+                if known is not None:
+                    self._view.forget(known)
+            except Transient:
+                await asyncio.sleep(backoff(failures))
+                continue
+            return
 
     async def release(self, action: Release) -> None:
         """Take the finalizer off: the instance is gone for good."""

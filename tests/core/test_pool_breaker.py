@@ -103,3 +103,11 @@ def test_a_paused_pool_neither_counts_nor_replaces_what_crashed() -> None:
     paused = pool(minIdle=3, paused=True, circuitBreaker={"failures": 2})
     plan = decide(seen_pool(paused, died("a"), died("b")), NOW)
     assert (plan.actions, status_of(plan).circuit_breaker) == ((), None)
+
+
+def test_an_instance_whose_deletion_failed_is_not_counted_as_a_second_failure() -> None:
+    dead = died("a")
+    first = decide(seen_pool(FRAGILE, dead), NOW)
+    remembered = Breaker.from_status(status_of(first).circuit_breaker)
+    again = decide(seen_pool(FRAGILE, dead, breaker=remembered), NOW)
+    assert state_of(again) is BreakerState.CLOSED

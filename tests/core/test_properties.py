@@ -193,7 +193,9 @@ def test_a_rollout_or_scaling_never_leaves_fewer_idle_than_it_may(seen: pools.Ob
     idle = {it.ref.uid for it in seen.members if it.state in {MemberState.IDLE, MemberState.SUSPECT}}
     unbound = idle - {action.instance.uid for action in of_kind(plan, Bind)}
     left = unbound - {action.instance.uid for action in of_kind(plan, Delete)}
-    assert len(left) >= min(len(unbound), spec.min_idle - spec.rollout.max_unavailable)
+    held = len(of_kind(plan, Bind)) + sum(it.state in {MemberState.CLAIMED, MemberState.CRASHED} for it in seen.members)
+    least = min(spec.min_idle, spec.max_total - held) - spec.rollout.max_unavailable
+    assert len(left) >= min(len(unbound), least)
 
 
 @PROPERTY
