@@ -65,9 +65,12 @@ class _Service:
                     try:
                         await self._turn(connection, ports)
                         return
-                    except Exception:
+                    except Exception as error:
                         failures += 1
-                        log.exception("the controller broke and begins anew")
+                        if _is_foreseen(error):
+                            log.warning("beginning anew: %s", _sentence(error))
+                        else:
+                            log.exception("the controller broke and begins anew")
                     finally:
                         self.why_not_ready = "the controller is starting"
                         await runtime.close()
@@ -105,7 +108,9 @@ class _Service:
             except AgentpoolError as error:
                 failures += 1
                 await self._explain(str(error), failures)
-        watch = Watch(connection, settings.namespaces, deliver, controller.view.is_news)
+        if self._stop.is_set():
+            return
+        watch = Watch(connection, settings.namespaces, deliver, controller.view.is_news, self._stop)
         opened, closing = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(watch.run(closing, opened), name="watch")
@@ -113,8 +118,6 @@ class _Service:
             telling = tasks.create_task(self._tell_ready(opened, controller), name="readiness")
             stopping = tasks.create_task(self._wait_for_stop(), name="stop")
             await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            # The informer takes the signals of the process, so its end may be how a stop arrives here.
-            self._stop.set()
             log.info("stopping: instances go on, and are found again at the next start")
             running.cancel()
             telling.cancel()
@@ -158,3 +161,14 @@ class _Service:
         finally:
             for backend in opened.values():
                 await backend.close()
+
+
+def _is_foreseen(error: BaseException) -> bool:
+    """Whether it is nothing but what the world did to us, for which a sentence will do."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_foreseen(inner) for inner in error.exceptions)
+    return isinstance(error, AgentpoolError)
+
+
+def _sentence(error: BaseException) -> str:
+    return "; ".join(map(_sentence, error.exceptions)) if isinstance(error, BaseExceptionGroup) else str(error)

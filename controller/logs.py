@@ -15,6 +15,15 @@ _TRACEBACKS = structlog.processors.ExceptionRenderer(
 )
 
 
+def _shorten(record: logging.LogRecord) -> bool:
+    """The informer's troubles are one line each: its tracebacks tell of its own insides, its retries of every try."""
+    if record.name.startswith("kopf"):
+        record.exc_info = record.exc_text = None
+        return "attempt #" not in record.getMessage() or "attempt #1 " in record.getMessage()
+    # Of several watches that fail together it looks at one, and the others' failures surface here.
+    return record.name != "asyncio" or "/kopf/" not in record.getMessage()
+
+
 def configure(log_format: Literal["readable", "json"], level: str) -> None:
     """Send all records to standard error in that format."""
     shared: list[structlog.typing.Processor] = [
@@ -25,9 +34,14 @@ def configure(log_format: Literal["readable", "json"], level: str) -> None:
     last: list[structlog.typing.Processor] = (
         [_TRACEBACKS, structlog.processors.JSONRenderer()]
         if log_format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     handler = logging.StreamHandler()
+    handler.addFilter(_shorten)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]

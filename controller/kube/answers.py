@@ -7,6 +7,8 @@ import orjson
 
 from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient
 
+NOT_ACCEPTED = "the API server does not accept the operator's credentials: renew the kubeconfig or token"
+
 
 def error_for(status: int, content: bytes, retry_after: str | None) -> AgentpoolError:
     """The error that an answer of 400 or more means."""
@@ -17,7 +19,7 @@ def error_for(status: int, content: bytes, retry_after: str | None) -> Agentpool
     if status == 409:
         return Conflict(message)
     if status == 401:
-        return Transient("the API server does not accept the operator's credentials: renew the kubeconfig or token")
+        return Transient(NOT_ACCEPTED)
     if status in {408, 410, 429} or status >= 500:
         return Transient(message, _seconds(retry_after))
     return Refused(reason or "Refused", message)

@@ -6,12 +6,14 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import kopf
 
 from controller import metrics
 from controller.errors import Transient
+from controller.kube.answers import NOT_ACCEPTED
 from controller.kube.client import parse
 from controller.kube.connection import Connection
 from controller.model import GROUP, KINDS, VERSION, Resource
@@ -24,6 +26,8 @@ IsNews = Callable[[str, int, bool], bool]
 """Whether an event on that uid, at that version, deleted or not, can teach anything."""
 SILENT_SECONDS = 120.0
 """A watch on which nothing arrives for this long, not even a bookmark, is taken for dead and opened anew."""
+
+_KOPF = str(Path(kopf.__file__).parent)
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
@@ -54,10 +58,11 @@ class _Backoffs:
 
 
 class _NotOfKopf(Collection[Any]):
-    """All tasks: at its end kopf waits for and then cancels every task it did not find here at its start, ours too."""
+    """Every task that kopf did not begin: at its end it waits for all others that are new, and cancels them."""
 
-    def __contains__(self, _: object) -> bool:
-        return True
+    def __contains__(self, task: object) -> bool:
+        code = getattr(task.get_coro(), "cr_code", None) if isinstance(task, asyncio.Task) else None
+        return code is None or not code.co_filename.startswith(_KOPF)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(())
@@ -69,16 +74,24 @@ class _NotOfKopf(Collection[Any]):
 class Watch:
     """Follows all three kinds until it is stopped."""
 
-    def __init__(self, connection: Connection, namespaces: Sequence[str], deliver: Deliver, is_news: IsNews) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        namespaces: Sequence[str],
+        deliver: Deliver,
+        is_news: IsNews,
+        interrupted: asyncio.Event,
+    ) -> None:
         self._connection = connection
         self._namespaces = tuple(namespaces)
         self._deliver = deliver
         self._is_news = is_news
+        self._interrupted = interrupted
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
-        """Watch until ``stop`` is set, which SIGTERM and SIGINT do too; ``ready`` is set once watches are opened.
+        """Watch until ``stop`` is set; ``ready`` is set once the watches are being opened.
 
-        ``Transient`` when the watches end by themselves.
+        SIGTERM and SIGINT set ``interrupted``. ``Transient`` when the watches end by themselves.
         """
         tasks = await kopf.spawn_tasks(
             registry=self._registry(),
@@ -89,8 +102,11 @@ class Watch:
             stop_flag=stop,
             ready_flag=ready,
         )
-        _take_signals_back(stop)
-        await kopf.run_tasks(tasks, ignored=_NotOfKopf())
+        _take_signals_back(self._interrupted)
+        try:
+            await kopf.run_tasks(tasks, ignored=_NotOfKopf())
+        except kopf.LoginError:
+            raise Transient(NOT_ACCEPTED) from None
         if not stop.is_set():
             raise Transient("the watches ended by themselves")
 
@@ -141,11 +157,11 @@ class Watch:
         )
 
 
-def _take_signals_back(stop: asyncio.Event) -> None:
+def _take_signals_back(interrupted: asyncio.Event) -> None:
     """Kopf has put its own handlers in place of the program's; they break when a signal comes twice."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
 
 
 def _settings() -> kopf.OperatorSettings:

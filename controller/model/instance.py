@@ -31,7 +31,9 @@ class ClaimRef(Schema):
     """The name that the claim gave the agent."""
 
 
-_FIXED = ("pool", "poolUid", "templateHash", "backend", "template")
+def _fixed(*fields: str) -> str:
+    same = "(has(self.{0}) ? has(oldSelf.{0}) && self.{0} == oldSelf.{0} : !has(oldSelf.{0}))"
+    return " && ".join(same.format(field) for field in fields)
 
 
 class InstanceSpec(Schema):
@@ -41,7 +43,8 @@ class InstanceSpec(Schema):
         json_schema_extra={
             "x-kubernetes-validations": [
                 {
-                    "rule": " && ".join(f"self.{field} == oldSelf.{field}" for field in _FIXED),
+                    "rule": "self.pool == oldSelf.pool && self.templateHash == oldSelf.templateHash && "
+                    "self.backend == oldSelf.backend && " + _fixed("poolUid", "template"),
                     "message": "an instance is never changed in place: change its pool's template, or delete the "
                     "instance",
                 },

@@ -22,11 +22,6 @@ class Lanes:
         self._background_waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def backlog(self) -> int:
-        """Background requests that wait."""
-        return len(self._background_waiting)
-
     @asynccontextmanager
     async def urgent(self) -> AsyncIterator[None]:
         """A request on the claim path."""

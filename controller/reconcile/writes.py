@@ -16,8 +16,9 @@ from controller.reconcile.view import View
 
 log = logging.getLogger(__name__)
 
-EVENT_BACKLOG = 30
-"""With so many writes waiting, good news is left unsaid: refilling the pool is worth more than an Event."""
+NORMAL_EVENTS_PER_SECOND = 5.0
+NORMAL_EVENTS_BURST = 20.0
+"""Good news in excess of this is left unsaid: refilling the pool is worth more than an Event."""
 
 
 class Writes:
@@ -27,6 +28,7 @@ class Writes:
         self._cluster = cluster
         self._view = view
         self._lanes = lanes
+        self._tokens, self._tokens_at = NORMAL_EVENTS_BURST, 0.0
 
     async def write_status(
         self,
@@ -63,7 +65,7 @@ class Writes:
             note.reason,
             note.message,
         )
-        if note.type == "Normal" and self._lanes.backlog > EVENT_BACKLOG:
+        if note.type == "Normal" and not self._may_tell_good_news():
             metrics.EVENTS_DROPPED.inc()
             return
         try:
@@ -71,6 +73,15 @@ class Writes:
                 await self._cluster.announce(Announcement(about, note.type, note.reason, note.message))
         except AgentpoolError as error:
             log.warning("an Event about %s/%s could not be published: %s", *about.key, error)
+
+    def _may_tell_good_news(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        earned = (now - self._tokens_at) * NORMAL_EVENTS_PER_SECOND
+        self._tokens, self._tokens_at = min(NORMAL_EVENTS_BURST, self._tokens + earned), now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
 
     async def bind(self, action: Bind) -> None:
         """Write the claim on the instance, if the instance is still what the decision was made on."""

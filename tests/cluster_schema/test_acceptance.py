@@ -98,7 +98,9 @@ def test_a_good_manifest_is_accepted_with_the_defaults_that_the_models_have(
     assert answer.status_code == 201, answer.text
     assert answer.headers.get("Warning") is None
     local: Any = MODELS[plural].parse({"spec": spec})
-    assert answer.json()["spec"] == dumped(local.spec)
+    # The operator writes instances in full, so the API server is spared to default them.
+    expected = spec if plural == "agentinstances" else dumped(local.spec)
+    assert answer.json()["spec"] == expected
     assert "status" not in answer.json()
 
 

@@ -47,11 +47,12 @@ def test_only_the_operators_user_can_read_what_is_on_the_disk(system: System, na
     system.pool(name)
     claim = system.claim(f"{name}-c", name)
     system.bound(claim)
-    for root in (system.instances_root.parent, system.home(system.instance_of(claim))):
-        assert mode(root) == 0o700
+    assert mode(system.instances_root) == 0o700
+    assert mode(system.home(system.instance_of(claim))) == 0o700
     for path in system.home(system.instance_of(claim)).rglob("*"):
         assert mode(path) == (0o700 if path.is_dir() else 0o600), path
     if system.kind == "standalone":
+        assert mode(system.instances_root.parent) == 0o700
         secret = {"kubeconfig", "token", "ca.key", "server.key"}
         assert {mode(system.instances_root.parent / file) for file in secret} == {0o600}
 

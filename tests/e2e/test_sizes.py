@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.e2e.api import reason
 from tests.e2e.system import GATEWAY, System, name_of, names, uid_of
 from tests.e2e.waiting import eventually
 
@@ -45,8 +46,13 @@ def test_a_changed_template_rolls_over_idle_instances_and_never_the_claimed_one(
     pids = system.pids(claimed)
     before = system.api.version("agentpools")
     system.change(name, template=CHANGED)
-    system.pool_says(name, "Progressing", "True/RollingOut")
-    system.pool_says(name, "Progressing", "False/AtRest")
+
+    def rolled() -> bool:
+        pool = system.get_pool(name)
+        seen = pool["status"]["observedGeneration"] == pool["metadata"]["generation"]
+        return bool(seen and pool["status"]["updated"] == 2 and reason(pool, "Progressing") == "False/AtRest")
+
+    eventually(rolled, lambda: system.describe(name))
     new = system.warm(name, 2)
     assert names(new).isdisjoint(names(old))
     assert {item["spec"]["templateHash"] for item in new} == {system.get_pool(name)["status"]["templateHash"]}

@@ -144,6 +144,20 @@ def test_a_wrong_token_is_called_by_its_name(api: Api, operate: Operate, tmp_pat
     assert "wrong" not in command.output
 
 
+def test_a_token_that_is_revoked_is_called_by_its_name_and_it_still_stops_when_told_to(
+    operate: Operate, tmp_path: Path
+) -> None:
+    bare = BareServer(tmp_path / "data", *sorted(CRDS.glob("*.yaml")))
+    command = operate("--kubeconfig", str(bare.kubeconfig))
+    command.wait_ready()
+    bare.stop()
+    (bare.folder / "token").unlink()
+    bare = BareServer(tmp_path / "data", *sorted(CRDS.glob("*.yaml")))
+    says(command, "does not accept the operator's credentials")
+    assert command.stop() == 0
+    bare.stop()
+
+
 def test_without_its_crds_it_names_the_remedy_and_becomes_ready_once_they_are_there(
     operate: Operate, tmp_path: Path
 ) -> None:

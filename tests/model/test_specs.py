@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from controller.model import KINDS, AgentPool, Resource, template_hash
+from controller.model import KINDS, AgentInstance, AgentPool, Resource, template_hash
 from controller.model.crd import custom_resource_definitions
 from controller.model.pool import PoolSpec
 
@@ -95,7 +95,15 @@ def dumped(parsed: Any) -> Any:
     return parsed.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind_name)
+DEFAULTED = [kind for kind in KINDS if kind is not AgentInstance]
+
+
+def test_instances_are_written_in_full_and_never_defaulted() -> None:
+    spec = {"pool": "p", "templateHash": "h", "backend": {"process": {}}}
+    assert defaulted(SCHEMAS["AgentInstance"]["spec"], spec) == spec
+
+
+@pytest.mark.parametrize("kind", DEFAULTED, ids=lambda kind: kind.kind_name)
 @given(data=st.data())
 def test_a_spec_that_the_api_server_accepts_is_read_with_the_defaults_that_it_would_add(
     kind: type[Resource], data: st.DataObject

@@ -73,7 +73,8 @@ class Request(Generic[T]):
         if not self._process.alive and not self._weather.is_still_sent():
             return
         result = self._result()
-        if self.deadly:
+        # A process that was pardoned meanwhile lives on.
+        if self.deadly and self._process.doom is not None:
             self._process.die(f"after {self._what}")
         if isinstance(result, NoAnswerError):
             failure = Transient(f"{self._what} was not answered in {self._patience:g} s")
