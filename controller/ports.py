@@ -54,8 +54,13 @@ class Cluster(Protocol):
         """Apply a JSON merge patch. A ``metadata.resourceVersion`` or ``metadata.uid`` in it is a precondition."""
         ...
 
-    async def delete(self, kind: type[AnyResource], namespace: str, name: str, *, uid: str) -> AnyResource | None:
-        """Ask for deletion of exactly that object. ``None``: it is gone already; else it waits for its finalizers."""
+    async def delete(
+        self, kind: type[AnyResource], namespace: str, name: str, *, uid: str, version: int | None = None
+    ) -> AnyResource | None:
+        """Ask for deletion of exactly that object, at that resource version if one is given; else ``Conflict``.
+
+        ``None``: it is gone already; otherwise it waits for its finalizers.
+        """
         ...
 
     async def read_secret(self, namespace: str, name: str) -> Mapping[str, str]:

@@ -31,6 +31,8 @@ class Member:
     created: datetime | None = None
     claimed: bool = False
     crashed_at: datetime | None = None
+    pool_uid: str = ""
+    """The pool it was made for: one of the same name may have taken its place. Empty: not told."""
     trouble: str = ""
     """Why it does not start, or why it crashed."""
     pending_create: bool = False

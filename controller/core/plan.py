@@ -47,6 +47,8 @@ class Delete:
     instance: Ref
     reason: str
     message: str
+    version: int | None = None
+    """The resource version that the decision was made on, where a claim could have got it meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

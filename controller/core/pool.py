@@ -102,7 +102,9 @@ def _reject(pool: AgentPool, unserved: tuple[Waiting, ...]) -> list[Reject]:
 
 def _replace_crashed(census: Census) -> list[Delete]:
     """Crashed instances that nobody holds make room at once; claimed ones stay until their claim is given back."""
-    return [Delete(member.ref, "Crashed", member.trouble) for member in census.crashed if not member.claimed]
+    return [
+        Delete(member.ref, "Crashed", member.trouble, member.version) for member in census.crashed if not member.claimed
+    ]
 
 
 def _judge(seen: ObservedPool, pool: AgentPool, census: Census, crashed: list[Delete], now: datetime) -> Breaker:
@@ -138,7 +140,7 @@ def _resize(
     steps = roll_out(spec.rollout, stock, min(wish, limit), min(spec.min_idle, limit), room)
     allowed = breaker.allowance(steps.launches, starting=len(current_starting)) if seen.backend.available else 0
     deletes = [
-        Delete(member.ref, reason, message)
+        Delete(member.ref, reason, message, member.version)
         for group, reason, message in (
             (steps.outdated, "Outdated", "it was built from an old template"),
             (steps.surplus, "ScaledDown", f"more are warm than minIdle ({spec.min_idle})"),

@@ -82,9 +82,12 @@ class KubeCluster:
         path = f"{_path(kind, namespace, name, subresource)}?{_MANAGER}"
         return _parsed(kind, await self._send("patch", kind.plural, "PATCH", path, body, subresource=subresource))
 
-    async def delete(self, kind: type[AnyResource], namespace: str, name: str, *, uid: str) -> AnyResource | None:
+    async def delete(
+        self, kind: type[AnyResource], namespace: str, name: str, *, uid: str, version: int | None = None
+    ) -> AnyResource | None:
         """Delete exactly that object."""
-        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        preconditions = {"uid": uid} | ({"resourceVersion": str(version)} if version is not None else {})
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
         answer = await self._send("delete", kind.plural, "DELETE", _path(kind, namespace, name), body)
         thing = parse(kind, answer) if answer.get("kind") == kind.kind_name else None
         return thing if thing is not None and thing.metadata.deleting and thing.metadata.finalizers else None

@@ -44,22 +44,21 @@ class InstancePass:
             instance = self._view.instances.get(key.object)
             if instance is None:
                 return None
+            reference = instance.spec.claim_ref
+            if reference is not None and not self._view.has_heard_of(reference.uid):
+                # Not known is not deleted: its event may still be on the way, or it went while no operator ran.
+                await self._writes.look_for_claim(instance.metadata.namespace, reference.name, reference.uid)
             now = self._clock()
             plan = core.decide(self._observe(instance, now), now)
-            if plan.status is not None:
-                await self._write(instance, plan.status, plan.notes)
-            if not plan.actions and not self._is_news(instance):
+            # What was written is decided on anew: its answer may be the first to tell of a deletion, and only the
+            # decision on what is stored now knows when to look again.
+            wrote = plan.status is not None and await self._write(instance, plan.status, plan.notes)
+            if not plan.actions and not wrote:
                 return plan.look_again_in
             for action in plan.actions:
                 await self._apply.perform_for_instance(action)
                 metrics.action_done(type(action).__name__).inc()
         return 1.0
-
-    def _is_news(self, instance: AgentInstance) -> bool:
-        # The answer to the write of the status may be the first to tell that somebody deleted the instance; the watch
-        # then brings nothing new, and what a pass learns itself does not make it run again.
-        known = self._view.instances.get(instance.key)
-        return known is not None and known.metadata.generation != instance.metadata.generation
 
     def _observe(self, instance: AgentInstance, now: datetime) -> core.ObservedInstance:
         meta, facts = instance.metadata, self._facts.instances[instance.metadata.uid]

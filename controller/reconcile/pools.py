@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from controller.core import pool as core
 from controller.core.backoff import backoff
 from controller.core.breaker import Breaker
 from controller.core.claim import bind_deadline
+from controller.core.members import Member, MemberState
 from controller.core.plan import Note, PoolAction, Reject, soonest
 from controller.errors import AgentpoolError, Conflict
 from controller.model import AgentPool, BreakerState, PoolStatus, condition_of, template_hash
@@ -58,7 +60,8 @@ class PoolPass:
         if pool is None or pool.metadata.deleting:
             return None
         waiting = self._waiting(pool, self._clock())
-        for action in core.bind(self._view.idle(pool.key), waiting, self._template_hash(pool)):
+        idle = [member for member in self._view.idle(pool.key) if member.pool_uid == pool.metadata.uid]
+        for action in core.bind(idle, waiting, self._template_hash(pool)):
             self._spawn(self._perform(pool_key(*key.object), action, self._apply.reserve(action)))
         self._queue.add_after(pool_key(*key.object), self._view.count_seconds(key.object))
         return None
@@ -99,10 +102,23 @@ class PoolPass:
             key=pool.key,
             pool=pool,
             template_hash=self._template_hash(pool),
-            members=self._view.members(pool.key),
+            members=self._members(pool),
             waiting=self._waiting(pool, now),
             backend=self._backend(pool),
             breaker=facts.breaker or Breaker.from_status(pool.status.circuit_breaker),
+        )
+
+    def _members(self, pool: AgentPool) -> tuple[Member, ...]:
+        members, uid = self._view.members(pool.key), pool.metadata.uid
+        if all(member.pool_uid in {uid, ""} for member in members):
+            return members
+        # Left over from a pool of the same name that was deleted: they are on their way out, and count till then.
+        left = {MemberState.IDLE, MemberState.SUSPECT, MemberState.STARTING}
+        return tuple(
+            replace(member, state=MemberState.TERMINATING)
+            if member.pool_uid not in {uid, ""} and member.state in left
+            else member
+            for member in members
         )
 
     def _waiting(self, pool: AgentPool, now: datetime) -> tuple[core.Waiting, ...]:

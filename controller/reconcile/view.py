@@ -76,9 +76,7 @@ class View:
 
     def forget(self, thing: Resource) -> bool:
         """The object is deleted for good. False: that was known."""
-        self._tombstones[thing.metadata.uid] = None
-        while len(self._tombstones) > TOMBSTONES:
-            self._tombstones.popitem(last=False)
+        self.bury(thing.metadata.uid)
         self._versions.pop(thing.metadata.uid, None)
         store = self._store(thing)
         known = store.get(thing.key)
@@ -125,6 +123,16 @@ class View:
     def claim_by_uid(self, uid: str) -> AgentClaim | None:
         """The claim with that uid, if it exists."""
         return self._claim_by_uid.get(uid)
+
+    def has_heard_of(self, claim_uid: str) -> bool:
+        """Whether it is certain that the claim exists, or that it does no more."""
+        return claim_uid in self._claim_by_uid or claim_uid in self._tombstones
+
+    def bury(self, uid: str) -> None:
+        """Whatever had this uid is known to be gone."""
+        self._tombstones[uid] = None
+        while len(self._tombstones) > TOMBSTONES:
+            self._tombstones.popitem(last=False)
 
     def holder(self, claim_uid: str) -> AgentInstance | None:
         """The instance that belongs to a claim: the one that its owner was told of, once there is one.
@@ -267,6 +275,7 @@ class View:
             created=meta.creation_timestamp,
             claimed=spec.claim_ref is not None or meta.uid in self._reserved,
             trouble="" if quiet else trouble,
+            pool_uid=spec.pool_uid,
             crashed_at=ready.last_transition_time
             if ready is not None and status.phase is InstancePhase.CRASHED
             else None,

@@ -121,22 +121,32 @@ class Writes:
             self._view.end_create(action.pool.key, name)
 
     async def delete(self, action: Delete) -> None:
-        """Ask for the deletion of an instance."""
-        instance = action.instance
+        """Ask for the deletion of an instance, if it is still what the decision was made on."""
+        instance, known = action.instance, self._view.instance_by_uid.get(action.instance.uid)
         log.info("instance %s/%s is deleted: %s: %s", *instance.key, action.reason, action.message)
-        known = self._view.instance_by_uid.get(instance.uid)
         try:
             async with self._lanes.background():
-                answer = await self._cluster.delete(AgentInstance, instance.namespace, instance.name, uid=instance.uid)
+                answer = await self._cluster.delete(
+                    AgentInstance, instance.namespace, instance.name, uid=instance.uid, version=action.version
+                )
             if answer is not None:
                 self._view.learn(answer)
             elif known is not None:
                 self._view.forget(known)
-        except (Missing, Conflict):
+        except Missing:
             if known is not None:
                 self._view.forget(known)
+        except Conflict:
+            await self._look_again(AgentInstance, instance.namespace, instance.name, known)
+            raise
         finally:
             self._view.end_delete(instance)
+
+    async def look_for_claim(self, namespace: str, name: str, uid: str) -> None:
+        """Make certain whether a claim exists."""
+        await self._look_again(AgentClaim, namespace, name, None)
+        if not self._view.has_heard_of(uid):
+            self._view.bury(uid)
 
     async def _look_again(self, kind: type[AnyResource], namespace: str, name: str, known: AnyResource | None) -> None:
         """Read what a write was refused for, or may have changed: the watch may tell it late, or never.

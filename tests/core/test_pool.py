@@ -192,7 +192,7 @@ class TestSize:
 class TestCrashes:
     def test_a_crashed_instance_that_nobody_holds_is_deleted_with_what_it_said(self) -> None:
         plan = decide(seen_pool(pool(minIdle=1), member("one", CRASHED, trouble="it ran out of memory")), NOW)
-        assert Delete(ref("one"), "Crashed", "it ran out of memory") in plan.actions
+        assert Delete(ref("one"), "Crashed", "it ran out of memory", 7) in plan.actions
         assert any(isinstance(action, Create) for action in plan.actions)
 
     def test_a_claimed_one_that_crashed_is_kept_until_its_claim_is_given_back(self) -> None:

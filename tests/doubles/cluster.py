@@ -131,7 +131,14 @@ class ApiServer:
         return self._store(kind, document, old, by)  # type: ignore[return-value]
 
     def delete(
-        self, kind: type[AnyResource], namespace: str, name: str, *, uid: str | None = None, by: str
+        self,
+        kind: type[AnyResource],
+        namespace: str,
+        name: str,
+        *,
+        uid: str | None = None,
+        version: int | None = None,
+        by: str,
     ) -> AnyResource | None:
         """Delete it, or mark it where finalizers hold it; ``None`` where nothing is left."""
         self.writes.append(Write(by, "delete", kind.kind_name, "", name))
@@ -139,6 +146,8 @@ class ApiServer:
         meta = old.document["metadata"]
         if uid is not None and meta["uid"] != uid:
             raise Conflict(f"{kind.plural} {name!r}: the precondition on uid does not hold")
+        if version is not None and old.thing.metadata.version != version:
+            raise Conflict(f"{kind.plural} {name!r}: the precondition on resourceVersion does not hold")
         if meta.get("deletionTimestamp"):
             return old.thing  # type: ignore[return-value]
         for observer in self.deletion_observers:
@@ -261,9 +270,13 @@ class MemoryCluster:
 
         return await self._wire.call(f"patch {kind.plural} {name} {subresource}".rstrip(), effect)
 
-    async def delete(self, kind: type[AnyResource], namespace: str, name: str, *, uid: str) -> AnyResource | None:
-        what = f"delete {kind.plural} {name}"
-        return await self._wire.call(what, lambda: self._server.delete(kind, namespace, name, uid=uid, by=self._name))
+    async def delete(
+        self, kind: type[AnyResource], namespace: str, name: str, *, uid: str, version: int | None = None
+    ) -> AnyResource | None:
+        def effect() -> AnyResource | None:
+            return self._server.delete(kind, namespace, name, uid=uid, version=version, by=self._name)
+
+        return await self._wire.call(f"delete {kind.plural} {name}", effect)
 
     async def read_secret(self, namespace: str, name: str) -> Mapping[str, str]:
         return await self._read_content("secrets", self._server.secrets, namespace, name)
