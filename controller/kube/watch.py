@@ -6,7 +6,6 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import kopf
@@ -27,7 +26,8 @@ IsNews = Callable[[str, int, bool], bool]
 SILENT_SECONDS = 120.0
 """A watch on which nothing arrives for this long, not even a bookmark, is taken for dead and opened anew."""
 
-_KOPF = str(Path(kopf.__file__).parent)
+_WATCHER = "watcher for "
+"""How the names of kopf's tasks begin that hold a watch."""
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
@@ -57,12 +57,11 @@ class _Backoffs:
         return itertools.chain((0.1, 0.2, 0.5, 1, 2, 5), itertools.repeat(10))
 
 
-class _NotOfKopf(Collection[Any]):
-    """Every task that kopf did not begin: at its end it waits for all others that are new, and cancels them."""
+class _Everything(Collection[Any]):
+    """All tasks: at its end kopf waits for every task that is new since its start, ours too, and cancels them."""
 
-    def __contains__(self, task: object) -> bool:
-        code = getattr(task.get_coro(), "cr_code", None) if isinstance(task, asyncio.Task) else None
-        return code is None or not code.co_filename.startswith(_KOPF)
+    def __contains__(self, _: object) -> bool:
+        return True
 
     def __iter__(self) -> Iterator[Any]:
         return iter(())
@@ -104,9 +103,11 @@ class Watch:
         )
         _take_signals_back(self._interrupted)
         try:
-            await kopf.run_tasks(tasks, ignored=_NotOfKopf())
+            await kopf.run_tasks(tasks, ignored=_Everything())
         except kopf.LoginError:
             raise Transient(NOT_ACCEPTED) from None
+        finally:
+            await _end_watchers()
         if not stop.is_set():
             raise Transient("the watches ended by themselves")
 
@@ -155,6 +156,15 @@ class Watch:
             certificate_path=self._connection.certificate_path,
             private_key_path=self._connection.private_key_path,
         )
+
+
+async def _end_watchers() -> None:
+    """When one watch fails for good kopf leaves the others behind, and they go on."""
+    left = [task for task in asyncio.all_tasks() if task.get_name().startswith(_WATCHER)]
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left)
 
 
 def _take_signals_back(interrupted: asyncio.Event) -> None:
