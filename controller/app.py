@@ -1,6 +1,7 @@
 """The composition root: puts ports and controller together, and keeps them going until told to stop."""
 
 import asyncio
+import gc
 import importlib
 import logging
 import sys
@@ -33,6 +34,9 @@ AGENT_COMMAND = (sys.executable, "-m", "agent")
 
 async def serve(settings: Settings, *, stop: asyncio.Event, backends: Mapping[str, Backend] | None = None) -> None:
     """Operate until ``stop`` is set. Raises ``Misconfigured`` for what only a person can mend."""
+    # Thousands of small objects live for long: Python's own thresholds would walk them all many times a second.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     service = _Service(settings, stop, backends)
     probes = Probes(settings.http_host, settings.http_port, why_not_ready=lambda: service.why_not_ready)
     await probes.start()

@@ -109,12 +109,15 @@ def _replace_crashed(census: Census) -> list[Delete]:
 
 def _judge(seen: ObservedPool, pool: AgentPool, census: Census, crashed: list[Delete], now: datetime) -> Breaker:
     """Count the launches that failed: instances that die before they are ready, or soon after."""
-    breaker, dead = seen.breaker, {action.instance.uid for action in crashed}
+    # What failed with an old template says nothing about the new one.
+    changed = pool.status.template_hash not in {None, seen.template_hash}
+    before = Breaker() if changed else seen.breaker
+    breaker, dead = before, {action.instance.uid for action in crashed if not changed}
     for member in sorted(census.crashed, key=lambda m: m.crashed_at or now):
         crashed_at = member.crashed_at or now
         lived = (crashed_at - member.ready_at).total_seconds() if member.ready_at is not None else 0.0
         # One whose deletion failed is seen again: it was counted when it crashed.
-        counted = seen.breaker.last_failure_at is not None and crashed_at <= seen.breaker.last_failure_at
+        counted = before.last_failure_at is not None and crashed_at <= before.last_failure_at
         if member.ref.uid in dead and lived < PROVEN_SECONDS and not counted:
             breaker = breaker.failed(pool.spec.circuit_breaker, member.trouble, now, at=crashed_at)
     if breaker.last_failure_at is None:

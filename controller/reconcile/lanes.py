@@ -5,17 +5,24 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+RESOLUTION_SECONDS = 0.002
+"""Clocks of event loops tick in milliseconds."""
+
 
 class Lanes:
     """Bounds the requests in flight, and keeps refilling from delaying a bind.
 
-    A background request starts when nothing urgent is under way, or, so that steady traffic cannot starve it, when it
-    has waited ``patience`` seconds; then ``trickle`` at a time.
+    A background request starts when nothing urgent has been under way for ``grace`` seconds (a claim takes several
+    steps, and its next request comes soon), or, so that steady traffic cannot starve it, when it has waited
+    ``patience`` seconds; then ``trickle`` at a time.
     """
 
-    def __init__(self, *, urgent: int = 24, background: int = 6, trickle: int = 2, patience: float = 0.25) -> None:
+    def __init__(
+        self, *, urgent: int = 24, background: int = 4, trickle: int = 2, patience: float = 0.25, grace: float = 0.01
+    ) -> None:
         self._urgent_limit, self._background_limit = urgent, background
-        self._trickle, self._patience = trickle, patience
+        self._trickle, self._patience, self._grace = trickle, patience, grace
+        self._urgent_ended = float("-inf")
         self._urgent = 0
         self._background = 0
         self._urgent_waiting: deque[asyncio.Future[None]] = deque()
@@ -33,6 +40,7 @@ class Lanes:
             yield
         finally:
             self._urgent -= 1
+            self._urgent_ended = asyncio.get_running_loop().time()
             self._admit()
 
     @asynccontextmanager
@@ -83,15 +91,26 @@ class Lanes:
             if not (future := self._background_waiting.popleft()[1]).done():
                 self._background += 1
                 future.set_result(None)
-        if self._background_waiting and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._patience, self._lose_patience)
+        if self._background_waiting:
+            self._look_again_in(self._patience if self._is_urgent() else self._grace)
+
+    def _look_again_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + seconds:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(seconds, self._look_again)
+
+    def _is_urgent(self) -> bool:
+        return self._urgent > 0 or bool(self._urgent_waiting)
 
     def _background_room(self) -> int:
-        if self._urgent == 0 and not self._urgent_waiting:
+        now = asyncio.get_running_loop().time()
+        if not self._is_urgent() and now - self._urgent_ended >= self._grace - RESOLUTION_SECONDS:
             return self._background_limit
-        waited = asyncio.get_running_loop().time() - self._background_waiting[0][0]
-        return self._trickle if waited >= self._patience else 0
+        return self._trickle if now - self._background_waiting[0][0] >= self._patience else 0
 
-    def _lose_patience(self) -> None:
+    def _look_again(self) -> None:
         self._timer = None
         self._admit()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from controller import metrics
 from controller.model import AgentClaim, AgentInstance, AgentPool, InstancePhase, Resource
 from controller.reconcile.facts import Facts
-from controller.reconcile.keys import Key, bind_key, claim_key, instance_key, pool_key
+from controller.reconcile.keys import Key, bind_key, claim_key, instance_key, orphans_key, pool_key
 from controller.reconcile.queue import KeyedQueue
 from controller.reconcile.view import View
 
@@ -73,8 +73,8 @@ class Routes:
         old = before if isinstance(before, AgentInstance) and after is not None else None
         if reference is not None and (old is None or _for_claim(old) != _for_claim(instance)):
             yield claim_key(meta.namespace, reference.name)
-        if after is not None:
-            yield instance_key(*instance.key)
+        # One that vanished without its finalizer's work leaves an orphan.
+        yield instance_key(*instance.key) if after is not None else orphans_key(instance.spec.backend.name)
         if old is None or _for_pool(old) != _for_pool(instance):
             pool = (meta.namespace, instance.spec.pool)
             if instance.status.phase is InstancePhase.IDLE and reference is None and self._view.waiting(pool):

@@ -37,8 +37,21 @@ class Traffic:
         return asyncio.ensure_future(self.request(name, lane, seconds))
 
 
-def traffic(*, urgent: int = 2, background: int = 2, trickle: int = 1, patience: float = 5.0) -> Traffic:
-    return Traffic(Lanes(urgent=urgent, background=background, trickle=trickle, patience=patience))
+def traffic(
+    *, urgent: int = 2, background: int = 2, trickle: int = 1, patience: float = 5.0, grace: float = 0.0
+) -> Traffic:
+    return Traffic(Lanes(urgent=urgent, background=background, trickle=trickle, patience=patience, grace=grace))
+
+
+@in_virtual_time
+async def test_background_requests_leave_a_claim_the_time_for_its_next_step() -> None:
+    flow = traffic(grace=0.5)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(flow.request("bind", "urgent", 1))
+        tasks.create_task(flow.request("create", "background"))
+        await asyncio.sleep(1.25)
+        await flow.request("status", "urgent", 1)
+    assert flow.began == {"bind": 0, "status": 1.25, "create": 2.75}
 
 
 @pytest.mark.parametrize("lane", ["urgent", "background"])

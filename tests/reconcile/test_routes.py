@@ -129,11 +129,11 @@ async def test_a_claim_does_not_hear_of_every_word_that_its_instance_says() -> N
 
 
 @in_virtual_time
-async def test_an_instance_that_vanishes_is_told_to_its_claim_and_its_pool() -> None:
+async def test_an_instance_that_vanishes_is_told_to_its_claim_its_pool_and_the_sweep_of_its_backend() -> None:
     gone = instance(claim="wish", status=IDLE)
     async with knowing(pool(), gone, claim("wish")) as traffic:
         traffic.view.forget(gone)
-        assert await traffic.caused() == (["claim wish"], ["pool helpers"])
+        assert await traffic.caused() == (["claim wish", "orphans process"], ["pool helpers"])
 
 
 @pytest.mark.parametrize(

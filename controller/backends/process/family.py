@@ -48,7 +48,10 @@ def ask(instance: Instance, members: Iterable[Process], table: Table) -> None:
     if main is not None and main not in instance.asked and table.alive(main):
         instance.asked.add(main)
         instance.asked.update(process.identity for process in members if process.group == main.pid)
-        if identify(main.pid) == main:
+        if not any(process.identity == main and process.group == main.pid for process in members):
+            # Found by its mark, it need not lead a group; a signal to that group would reach nobody.
+            send(main, signal.SIGTERM)
+        elif identify(main.pid) == main:
             _quietly(os.killpg, main.pid, signal.SIGTERM)
     elif not table.alive(main):
         for process in members:

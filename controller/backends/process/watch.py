@@ -184,7 +184,8 @@ class Watch:
                 instance.stuck = str(error)
                 return
             self._let_go(instance)
-            del self.instances[uid]
+            # A list that ran meanwhile may have seen that it is gone.
+            self.instances.pop(uid, None)
             log.info("instance %s is gone", uid)
             gone = instance.record.remote()
             self._tell(Remote(uid, gone.backend_id, RemoteState.EXITED, gone.url, "was terminated"))
