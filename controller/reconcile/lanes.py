@@ -18,7 +18,7 @@ class Lanes:
     """
 
     def __init__(
-        self, *, urgent: int = 24, background: int = 4, trickle: int = 2, patience: float = 0.25, grace: float = 0.01
+        self, *, urgent: int = 24, background: int = 3, trickle: int = 2, patience: float = 0.25, grace: float = 0.01
     ) -> None:
         self._urgent_limit, self._background_limit = urgent, background
         self._trickle, self._patience, self._grace = trickle, patience, grace
