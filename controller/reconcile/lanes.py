@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 RESOLUTION_SECONDS = 0.002
-"""Clocks of event loops tick in milliseconds."""
+"""Clocks of event loops tick in milliseconds: a timer may ring that much early."""
 
 
 class Lanes:
@@ -92,24 +92,28 @@ class Lanes:
                 self._background += 1
                 future.set_result(None)
         if self._background_waiting:
-            self._look_again_in(self._patience if self._is_urgent() else self._grace)
+            self._look_again_in(self._until_more_room())
 
     def _look_again_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
+        if seconds <= 0:
+            return  # every place is taken, and whoever leaves one looks
         if self._timer is not None:
-            if self._timer.when() <= loop.time() + seconds:
+            if self._timer.when() <= loop.time() + seconds + RESOLUTION_SECONDS:
                 return
             self._timer.cancel()
-        self._timer = loop.call_later(seconds, self._look_again)
+        self._timer = loop.call_later(seconds + RESOLUTION_SECONDS, self._look_again)
 
-    def _is_urgent(self) -> bool:
-        return self._urgent > 0 or bool(self._urgent_waiting)
+    def _until_more_room(self) -> float:
+        now = asyncio.get_running_loop().time()
+        if self._urgent > 0 or self._urgent_waiting:
+            return self._background_waiting[0][0] + self._patience - RESOLUTION_SECONDS - now
+        return self._urgent_ended + self._grace - RESOLUTION_SECONDS - now
 
     def _background_room(self) -> int:
-        now = asyncio.get_running_loop().time()
-        if not self._is_urgent() and now - self._urgent_ended >= self._grace - RESOLUTION_SECONDS:
-            return self._background_limit
-        return self._trickle if now - self._background_waiting[0][0] >= self._patience else 0
+        if self._until_more_room() > 0:
+            return 0
+        return self._trickle if self._urgent > 0 or self._urgent_waiting else self._background_limit
 
     def _look_again(self) -> None:
         self._timer = None
