@@ -61,6 +61,9 @@ def test_after_each_pause_one_instance_is_launched_and_a_mended_template_warms_t
     eventually(lambda: failures() >= 4, lambda: system.describe(name))
     # Two at once before the first has failed, then one at a time; failures are counted last, so as not to lag.
     assert len(system.launches(name, before)) <= failures() + 1
+    launched = len(system.launches(name, before))
     system.change(name, template=GATEWAY)
     system.warm(name, 2)
-    assert len(system.launches(name, before)) <= failures() + 1 + 2
+    # One more may have failed before the change was seen; the new template begins with a closed circuit.
+    assert len(system.launches(name, before)) <= launched + 1 + 2
+    assert failures() == 0
