@@ -31,8 +31,8 @@ class Breaker:
             return cls()
         return cls(status.state, status.failures, status.opened_at, status.last_failure or "", status.last_failure_at)
 
-    def failed(self, spec: CircuitBreaker, message: str, now: datetime, *, at: datetime | None = None) -> "Breaker":
-        """One more launch failed, now or ``at`` an earlier time."""
+    def failed(self, spec: CircuitBreaker, message: str, now: datetime) -> "Breaker":
+        """One more launch failed."""
         trips = self.state is not BreakerState.CLOSED or self.failures + 1 >= spec.failures
         return replace(
             self,
@@ -40,7 +40,7 @@ class Breaker:
             failures=self.failures + 1,
             opened_at=now if trips else self.opened_at,
             last_failure=message,
-            last_failure_at=at or now,
+            last_failure_at=now,
         )
 
     def settle(self, spec: CircuitBreaker, ready_since: Iterable[datetime], now: datetime) -> "Breaker":

@@ -48,6 +48,8 @@ class ObservedPool:
     """In the order in which they are to be served."""
     backend: BackendHealth = BackendHealth()
     breaker: Breaker = field(default_factory=Breaker)
+    counted: frozenset[str] = frozenset()
+    """Crashed instances whose failure the breaker has counted: one whose deletion failed is seen again."""
 
 
 PoolPlan = Plan[PoolAction, PoolStatus]
@@ -116,10 +118,8 @@ def _judge(seen: ObservedPool, pool: AgentPool, census: Census, crashed: list[De
     for member in sorted(census.crashed, key=lambda m: m.crashed_at or now):
         crashed_at = member.crashed_at or now
         lived = (crashed_at - member.ready_at).total_seconds() if member.ready_at is not None else 0.0
-        # One whose deletion failed is seen again: it was counted when it crashed.
-        counted = before.last_failure_at is not None and crashed_at <= before.last_failure_at
-        if member.ref.uid in dead and lived < PROVEN_SECONDS and not counted:
-            breaker = breaker.failed(pool.spec.circuit_breaker, member.trouble, now, at=crashed_at)
+        if member.ref.uid in dead and lived < PROVEN_SECONDS and member.ref.uid not in seen.counted:
+            breaker = breaker.failed(pool.spec.circuit_breaker, member.trouble, now)
     if breaker.last_failure_at is None:
         return breaker
     ready_since = [m.ready_at for m in (*census.idle, *census.claimed) if m.ready_at is not None]

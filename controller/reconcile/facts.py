@@ -40,6 +40,8 @@ class PoolFacts:
     generation: int = -1
     template_hash: str = ""
     breaker: Breaker | None = None
+    counted: frozenset[str] = frozenset()
+    """Uids of crashed instances that the breaker has counted."""
     status_written_at: datetime | None = None
     writing: bool = False
     failures: int = 0

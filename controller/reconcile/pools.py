@@ -78,6 +78,7 @@ class PoolPass:
             facts = self._facts.pools[pool.metadata.uid]
             if plan.status is not None:
                 facts.breaker = Breaker.from_status(plan.status.circuit_breaker)
+                facts.counted = frozenset(m.ref.uid for m in seen.members if m.state is MemberState.CRASHED)
             if not plan.actions:
                 self._publish(pool, plan.status)
                 return soonest(plan.look_again_in, self._write_status(key, pool, plan.status, now))
@@ -105,6 +106,7 @@ class PoolPass:
             members=self._members(pool),
             waiting=self._waiting(pool, now),
             backend=self._backend(pool),
+            counted=facts.counted,
             breaker=facts.breaker or Breaker.from_status(pool.status.circuit_breaker),
         )
 

@@ -1,5 +1,7 @@
 """How the launches of a pool stop when they fail, and how they begin again."""
 
+from dataclasses import replace
+
 import pytest
 
 from controller.core.breaker import Breaker
@@ -109,5 +111,13 @@ def test_an_instance_whose_deletion_failed_is_not_counted_as_a_second_failure() 
     dead = died("a")
     first = decide(seen_pool(FRAGILE, dead), NOW)
     remembered = Breaker.from_status(status_of(first).circuit_breaker)
-    again = decide(seen_pool(FRAGILE, dead, breaker=remembered), NOW)
-    assert state_of(again) is BreakerState.CLOSED
+    seen = replace(seen_pool(FRAGILE, dead, breaker=remembered), counted=frozenset({dead.ref.uid}))
+    assert state_of(decide(seen, NOW)) is BreakerState.CLOSED
+
+
+def test_two_that_were_begun_together_count_as_two_failures_whichever_is_seen_first() -> None:
+    late, early = died("late"), died("early")
+    first = decide(seen_pool(FRAGILE, late), NOW)
+    remembered = Breaker.from_status(status_of(first).circuit_breaker)
+    seen = replace(seen_pool(FRAGILE, late, early, breaker=remembered), counted=frozenset({late.ref.uid}))
+    assert state_of(decide(seen, NOW)) is BreakerState.OPEN
