@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from random import SystemRandom
 
+from controller.backends import KNOWN
 from controller.core.backoff import backoff
 from controller.errors import AgentpoolError, Misconfigured, Missing
 from controller.http.probes import Probes
@@ -26,8 +27,6 @@ from controller.settings import Settings
 
 log = logging.getLogger(__name__)
 
-BACKENDS = ("process",)
-"""The modules of ``controller.backends`` that exist."""
 AGENT_COMMAND = (sys.executable, "-m", "agent")
 """What a template without a command runs."""
 
@@ -157,7 +156,7 @@ class _Service:
             return
         opened: dict[str, Backend] = {}
         try:
-            for name in BACKENDS:
+            for name in KNOWN:
                 module = importlib.import_module(f"controller.backends.{name}")
                 root = self._settings.state_dir / "instances"
                 opened[name] = await module.open_backend(root, installation.id, AGENT_COMMAND)

@@ -54,7 +54,7 @@ class Operations:
         try:
             if remotes is None:
                 name = instance.spec.backend.name
-                raise Refused("UnknownBackend", f"this operator has no backend {name}: enable it with --backend {name}")
+                raise Refused("UnknownBackend", f"this operator has no backend {name}: change the pool's backend")
             async with self._launches:
                 env = await self._provisioner.environment(instance)
                 remotes.learn(await remotes.backend.launch(_order(instance, env)))

@@ -145,7 +145,7 @@ class PoolPass:
         remotes = self._remotes.get(name)
         if remotes is not None:
             return remotes.health
-        message = f"this operator has no backend {name}: start it with --backend {name}, or change spec.backend"
+        message = f"this operator has no backend {name}: change spec.backend, or run a release that has it"
         return core.BackendHealth(False, "UnknownBackend", message)
 
     async def _perform(self, key: Key, action: PoolAction, name: str) -> None:
