@@ -4,13 +4,13 @@ import asyncio
 import gc
 import importlib
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from random import SystemRandom
 
-from controller.backends import KNOWN
 from controller.core.backoff import backoff
 from controller.errors import AgentpoolError, Misconfigured, Missing
 from controller.http.probes import Probes
@@ -19,7 +19,7 @@ from controller.kube.connection import Connection, connect
 from controller.kube.installation import installation_secret
 from controller.kube.watch import Watch
 from controller.model import Resource
-from controller.ports import Backend
+from controller.ports import Backend, BackendOptions
 from controller.reconcile.credentials import Installation
 from controller.reconcile.loop import Controller, Ports, Tuning
 from controller.runtime import HttpRuntime
@@ -154,12 +154,11 @@ class _Service:
         if self._given is not None:
             yield self._given
             return
+        options = BackendOptions(installation.id, self._settings.state_dir, AGENT_COMMAND, os.environ)
         opened: dict[str, Backend] = {}
         try:
-            for name in KNOWN:
-                module = importlib.import_module(f"controller.backends.{name}")
-                root = self._settings.state_dir / "instances"
-                opened[name] = await module.open_backend(root, installation.id, AGENT_COMMAND)
+            for name in self._settings.backends:
+                opened[name] = await importlib.import_module(f"controller.backends.{name}").open_backend(options)
             yield opened
         finally:
             for backend in opened.values():

@@ -7,6 +7,7 @@ errors of ``controller.errors`` and nothing else on purpose.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from controller.model import BackendSpec, Resource, Template
@@ -80,6 +81,8 @@ class RemoteState(StrEnum):
     """What a backend knows of a remote. Whether the agent inside is ready is for the runtime to say."""
 
     RUNNING = "Running"
+    PAUSED = "Paused"
+    """It exists, is frozen, and goes on where it was once it is resumed."""
     EXITED = "Exited"
     UNKNOWN = "Unknown"
 
@@ -97,6 +100,8 @@ class Remote:
     """Where its runtime listens; known at the latest when it runs."""
     message: str = ""
     """Why it exited, in a sentence."""
+    anonymous: bool = False
+    """It bears the name that it was made with; ``rename`` gives it one that a person recognises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,22 @@ class LaunchOrder:
     template: Template
     env: Mapping[str, str] = field(repr=False)
     """The complete environment besides what only the backend knows (PORT, OPENCLAW_STATE_DIR); holds secrets."""
+    pull_secret: str | None = field(default=None, repr=False)
+    """Credentials for the image's registry: the content of a Secret of type kubernetes.io/dockerconfigjson."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendOptions:
+    """What a backend is opened with."""
+
+    installation: str
+    """Id of this installation of the operator: it marks its remotes, and only what bears it is ever touched."""
+    state_dir: Path
+    """Where a backend may keep files on the host of the operator."""
+    default_command: tuple[str, ...]
+    """What runs where a template names no command and no image."""
+    environ: Mapping[str, str] = field(repr=False)
+    """The operator's own environment: where a backend is, and how to get in (DOCKER_HOST and its kin)."""
 
 
 class Backend(Protocol):
@@ -128,6 +149,30 @@ class Backend(Protocol):
         """Begin, or go on, ending the remote. True once nothing of it is left; False while it is still stopping.
 
         Never blocks for the grace period (seconds between asking and forcing); unknown uids are gone: True.
+        """
+        ...
+
+    async def pause(self, uid: str) -> Remote:
+        """Freeze a running remote, or find it frozen.
+
+        ``Missing`` when there is none, ``Refused`` where a backend cannot.
+        """
+        ...
+
+    async def resume(self, uid: str) -> Remote:
+        """Let a frozen remote go on, or find it running. ``Missing`` when there is none."""
+        ...
+
+    async def rename(self, uid: str, *, pool: str, agent_name: str) -> Remote:
+        """Give it a name by which a person recognises the claimed agent, where the backend shows names.
+
+        It is found by its uid before and after. ``Missing`` when there is none.
+        """
+        ...
+
+    def logs(self, uid: str, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[bytes]:
+        """What it has written, in chunks: all, or the last ``tail`` lines; and, following, what it will write until
+        it ends. ``Missing`` when there is none.
         """
         ...
 

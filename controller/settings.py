@@ -3,12 +3,21 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from controller.backends import KNOWN
 
 
 def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _known(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in KNOWN:
+            raise ValueError(f"there is no backend {name}: choose among {', '.join(KNOWN)}")
+    return names
 
 
 class Settings(BaseSettings):
@@ -32,6 +41,8 @@ class Settings(BaseSettings):
     """One line of text or one JSON object per record."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe records that are shown."""
+    backends: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_known)] = KNOWN
+    """Backends that pools may use, in the environment separated by commas: process, docker."""
     state_dir: Path = Path(".agentpool")
     """Where the process backend keeps its instances."""
     relist_seconds: Annotated[float, Field(ge=10)] = 600.0

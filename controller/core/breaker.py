@@ -43,6 +43,18 @@ class Breaker:
             last_failure_at=now,
         )
 
+    def tripped(self, message: str, now: datetime) -> "Breaker":
+        """The backend cannot be used: open at once, without waiting for launches to fail."""
+        if self.state is BreakerState.OPEN and self.last_failure == message:
+            return self
+        return replace(
+            self, state=BreakerState.OPEN, opened_at=now, last_failure=message, last_failure_at=now, changes_at=None
+        )
+
+    def recovered(self) -> "Breaker":
+        """The backend can be used: what was open for nothing else closes at once."""
+        return Breaker() if self.state is BreakerState.OPEN and self.failures == 0 else self
+
     def settle(self, spec: CircuitBreaker, ready_since: Iterable[datetime], now: datetime) -> "Breaker":
         """Closed once a launch after the last failure has proven itself, half-open once the pause is over."""
         if self.last_failure_at is None:

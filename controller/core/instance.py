@@ -6,7 +6,21 @@ from zlib import crc32
 
 from controller.core.backoff import backoff
 from controller.core.conditions import assert_condition
-from controller.core.plan import Delete, InstanceAction, Launch, Note, Plan, Probe, Ref, Release, Terminate, soonest
+from controller.core.plan import (
+    Delete,
+    InstanceAction,
+    Launch,
+    Note,
+    Pause,
+    Plan,
+    Probe,
+    Ref,
+    Release,
+    Rename,
+    Resume,
+    Terminate,
+    soonest,
+)
 from controller.model import FINALIZER, AgentInstance, InstancePhase, InstanceStatus, condition_of
 
 LOOK_AT_REMOTE_SECONDS = 5.0
@@ -23,6 +37,8 @@ class Timing:
     probe_seconds: float = 0.5
     check_seconds: float = 30.0
     failure_threshold: int = 3
+    pause_idle: bool = False
+    """Whether idle instances wait frozen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +49,10 @@ class RemoteFact:
     url: str | None
     exited: str | None = None
     """Why it exited; ``None`` while it runs, or while nothing certain is known."""
+    paused: bool = False
+    """It is frozen, and answers nobody."""
+    anonymous: bool = False
+    """It does not yet show whose it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +170,8 @@ def _booting(seen: ObservedInstance, remote: RemoteFact, left: float, now: datet
         why = f"it was not ready within {seen.timing.deadline_seconds:g} s" + (f": {detail}" if detail else "")
         return _crash(seen, "StartupDeadlineExceeded", why, now)
     wait = 0.0 if seen.probe is None else seen.timing.probe_seconds - (now - seen.probe.at).total_seconds()
+    if remote.paused:
+        return Plan(actions=(Resume(_ref(seen)),))  # a person froze it, or a pause of an earlier life came late
     if wait <= 0 and remote.url is not None:
         return Plan(actions=(Probe(_ref(seen), remote.url),))
     # What the first probes said changes quickly and means nothing; each change would be a write.
@@ -181,9 +203,26 @@ def _running(seen: ObservedInstance, now: datetime) -> InstancePlan:
     if url is None:
         return plan
     wait = _until_check(seen, now)
+    taken = seen.instance.spec.claim_ref is not None
+    if remote is not None and remote.paused and (wait <= 0 or taken or not seen.timing.pause_idle):
+        return Plan(actions=(Resume(_ref(seen)),))
     if wait <= 0:
         return Plan(actions=(Probe(_ref(seen), url),))
-    return replace(plan, look_again_in=wait)
+    return replace(plan, actions=_comfort(seen), look_again_in=wait)
+
+
+def _comfort(seen: ObservedInstance) -> tuple[InstanceAction, ...]:
+    """What is done to a healthy remote: an idle one rests, a claimed one shows whose it is."""
+    remote, reference, phase = seen.remote, seen.instance.spec.claim_ref, seen.instance.status.phase
+    if remote is None:
+        return ()
+    if reference is not None:
+        served = remote.anonymous and phase is InstancePhase.CLAIMED
+        return (Rename(_ref(seen), reference.agent_name),) if served else ()
+    # Only one that was just seen to be well is frozen: a frozen one cannot tell of its trouble.
+    well = phase is InstancePhase.IDLE and seen.probe is not None and seen.probe.ready
+    rests = seen.timing.pause_idle and well and not remote.paused
+    return (Pause(_ref(seen)),) if rests else ()
 
 
 def _healthy(seen: ObservedInstance, now: datetime) -> InstancePlan:

@@ -76,6 +76,28 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Have the backend freeze the remote of an idle instance."""
+
+    instance: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Have the backend let the remote of an instance go on."""
+
+    instance: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """Have the backend show the remote under a name that tells whose it is."""
+
+    instance: Ref
+    agent_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Terminate:
     """Have the backend end the remote of an instance."""
 
@@ -116,7 +138,7 @@ class EndOrphan:
 
 
 PoolAction = Bind | Create | Delete | Reject
-InstanceAction = Launch | Probe | Terminate | Release | Delete
+InstanceAction = Launch | Probe | Pause | Resume | Rename | Terminate | Release | Delete
 ClaimAction = Provision | AskAcceptance | Delete
 Action = PoolAction | InstanceAction | ClaimAction | EndOrphan
 

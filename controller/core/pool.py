@@ -120,6 +120,9 @@ def _judge(seen: ObservedPool, pool: AgentPool, census: Census, crashed: list[De
         lived = (crashed_at - member.ready_at).total_seconds() if member.ready_at is not None else 0.0
         if member.ref.uid in dead and lived < PROVEN_SECONDS and member.ref.uid not in seen.counted:
             breaker = breaker.failed(pool.spec.circuit_breaker, member.trouble, now)
+    if not seen.backend.available:
+        return breaker.tripped(seen.backend.message, now)
+    breaker = breaker.recovered()
     if breaker.last_failure_at is None:
         return breaker
     ready_since = [m.ready_at for m in (*census.idle, *census.claimed) if m.ready_at is not None]

@@ -93,12 +93,12 @@ def _progressing(
 
 def _degraded(seen: "ObservedPool", breaker: Breaker, blocked: str | None, trouble: str) -> tuple[bool, str, str]:
     last = breaker.last_failure
+    if not seen.backend.available:
+        return True, seen.backend.reason, seen.backend.message
     if breaker.state is BreakerState.OPEN:
         return True, "CircuitOpen", f"{breaker.failures} launches in a row failed, so launching is put off: {last}"
     if breaker.state is BreakerState.HALF_OPEN:
         return True, "CircuitHalfOpen", f"one instance is launched to see whether it works again; last failure: {last}"
-    if not seen.backend.available:
-        return True, seen.backend.reason, seen.backend.message
     if trouble:
         return True, "LaunchBlocked", trouble
     if breaker.failures:

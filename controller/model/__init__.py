@@ -14,7 +14,7 @@ from controller.model.meta import (
     Resource,
     condition_of,
 )
-from controller.model.pool import AgentPool, BreakerState, BreakerStatus, PoolStatus, WhenEmpty
+from controller.model.pool import AgentPool, BreakerState, BreakerStatus, PoolStatus, WarmStrategy, WhenEmpty
 from controller.model.template import BackendSpec, Template, template_hash
 
 KINDS: tuple[type[Resource], ...] = (AgentPool, AgentInstance, AgentClaim)
@@ -45,6 +45,7 @@ __all__ = [
     "PoolStatus",
     "Resource",
     "Template",
+    "WarmStrategy",
     "WhenEmpty",
     "condition_of",
     "template_hash",

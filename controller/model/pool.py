@@ -100,6 +100,13 @@ class CircuitBreaker(Schema):
     """Seconds without launches while it is open; then one instance is launched as a probe."""
 
 
+class WarmStrategy(StrEnum):
+    """How idle instances wait for their claim."""
+
+    RUNNING = "Running"
+    PAUSED = "Paused"
+
+
 class PoolSpec(Schema):
     """The pool that somebody wants."""
 
@@ -110,7 +117,23 @@ class PoolSpec(Schema):
                     "rule": "self.minIdle <= self.maxTotal",
                     "message": "minIdle may not exceed maxTotal: raise maxTotal or lower minIdle",
                     "fieldPath": ".minIdle",
-                }
+                },
+                {
+                    "rule": "!has(self.backend.docker) || (has(self.template) && has(self.template.image))",
+                    "message": "the docker backend runs images: set template.image",
+                },
+                {
+                    "rule": "!has(self.backend.process) || !has(self.template) || !(has(self.template.image) || "
+                    "has(self.template.volume) || (has(self.template.resources) && "
+                    "(has(self.template.resources.cpu) || has(self.template.resources.pids))))",
+                    "message": "the process backend has no image, volume, cpu or pids: remove them from template, or "
+                    "use backend.docker",
+                },
+                {
+                    "rule": "!has(self.warmStrategy) || self.warmStrategy == 'Running' || !has(self.backend.process)",
+                    "message": "the process backend cannot pause instances: set warmStrategy to Running, or use "
+                    "backend.docker",
+                },
             ]
         }
     )
@@ -120,6 +143,9 @@ class PoolSpec(Schema):
     """How many instances may exist at all: starting, idle, claimed, crashed and terminating ones together."""
     paused: bool = False
     """While true nothing is launched, replaced or scaled down. Idle instances are still handed out."""
+    warm_strategy: WarmStrategy = WarmStrategy.RUNNING
+    """How idle instances wait: Running, or Paused: frozen by the backend, without a share of the processor, and
+    resumed at claim in some tens of milliseconds. Health checks wake them for a moment."""
     backend: BackendSpec
     """Where instances run: exactly one backend."""
     template: Template = Field(default_factory=Template)

@@ -1,5 +1,6 @@
 """Apply: the one place where plans have effects. What the world answers becomes a fact or is learned by the view."""
 
+import asyncio
 from random import Random
 from typing import assert_never
 
@@ -12,15 +13,19 @@ from controller.core.plan import (
     Delete,
     InstanceAction,
     Launch,
+    Pause,
     PoolAction,
     Probe,
     Provision,
     Reject,
     Release,
+    Rename,
+    Resume,
     Terminate,
 )
 from controller.reconcile.facts import Facts
 from controller.reconcile.operations import Operations
+from controller.reconcile.power import Power
 from controller.reconcile.provisioning import Provisioner
 from controller.reconcile.view import View
 from controller.reconcile.writes import Writes
@@ -36,6 +41,7 @@ class Apply:
         self,
         writes: Writes,
         operations: Operations,
+        power: Power,
         provisioner: Provisioner,
         view: View,
         facts: Facts,
@@ -43,6 +49,7 @@ class Apply:
     ) -> None:
         self._writes = writes
         self._operations = operations
+        self._power = power
         self._provisioner = provisioner
         self._view = view
         self._facts = facts
@@ -72,7 +79,7 @@ class Apply:
         """Perform a reserved action."""
         match action:
             case Bind():
-                await self._writes.bind(action)
+                await self._bind(action)
             case Create():
                 await self._writes.create(action, name)
             case Delete():
@@ -82,6 +89,16 @@ class Apply:
             case _:
                 assert_never(action)
 
+    async def _bind(self, action: Bind) -> None:
+        if not self._power.sleeps(action.instance):
+            await self._writes.bind(action)
+            return
+        # A frozen one wakes while its binding is written: the claim waits for the longer of the two, not for both.
+        waking = self._power.begin_to_wake(action.instance)
+        for outcome in await asyncio.gather(self._writes.bind(action), waking, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+
     async def perform_for_instance(self, action: InstanceAction) -> None:
         """Perform an action of an instance pass."""
         match action:
@@ -89,6 +106,12 @@ class Apply:
                 await self._operations.launch(action)
             case Probe():
                 await self._operations.probe(action)
+            case Pause():
+                await self._power.pause(action)
+            case Resume():
+                await self._power.resume(action)
+            case Rename():
+                await self._operations.rename(action)
             case Terminate():
                 await self._operations.terminate(action)
             case Release():

@@ -19,6 +19,7 @@ class InstanceFacts:
     trouble: LaunchTrouble | None = None
     terminate_asked_at: datetime | None = None
     remote_gone: bool = False
+    rename_refused: bool = False
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 from controller import metrics
 from controller.core import instance as core
 from controller.core.plan import Note
-from controller.model import AgentInstance, InstancePhase, InstanceStatus
+from controller.model import AgentInstance, InstancePhase, InstanceStatus, WarmStrategy
 from controller.ports import Remote, RemoteState
 from controller.reconcile.apply import Apply
 from controller.reconcile.facts import Facts
@@ -71,6 +71,7 @@ class InstancePass:
                 probe_seconds=pool.spec.startup.probe_interval_milliseconds / 1000,
                 check_seconds=pool.spec.health.interval_seconds,
                 failure_threshold=pool.spec.health.failure_threshold,
+                pause_idle=pool.spec.warm_strategy is WarmStrategy.PAUSED,
             )
         remotes = self._remotes.get(instance.spec.backend.name)
         remote = remotes.get(meta.uid) if remotes is not None else None
@@ -79,7 +80,7 @@ class InstancePass:
             timing=timing,
             pool_gone=pool is None or pool.metadata.deleting or pool.metadata.uid != instance.spec.pool_uid,
             claim=self._claim(instance),
-            remote=_remote_fact(remote),
+            remote=_remote_fact(remote, facts.rename_refused),
             remote_known=remotes is None or remotes.listed,
             remote_gone=facts.remote_gone,
             terminate_asked_at=facts.terminate_asked_at,
@@ -120,8 +121,14 @@ class InstancePass:
         return True
 
 
-def _remote_fact(remote: Remote | None) -> core.RemoteFact | None:
+def _remote_fact(remote: Remote | None, rename_refused: bool) -> core.RemoteFact | None:
     if remote is None:
         return None
     exited = (remote.message or "it exited") if remote.state is RemoteState.EXITED else None
-    return core.RemoteFact(backend_id=remote.backend_id, url=remote.url, exited=exited)
+    return core.RemoteFact(
+        backend_id=remote.backend_id,
+        url=remote.url,
+        exited=exited,
+        paused=remote.state is RemoteState.PAUSED,
+        anonymous=remote.anonymous and not rename_refused,
+    )

@@ -22,6 +22,7 @@ from controller.reconcile.lanes import Lanes
 from controller.reconcile.operations import Operations
 from controller.reconcile.orphans import OrphansPass
 from controller.reconcile.pools import PoolPass
+from controller.reconcile.power import Power
 from controller.reconcile.provisioning import Provisioner
 from controller.reconcile.queue import KeyedQueue
 from controller.reconcile.relist import Relist
@@ -76,14 +77,16 @@ class Controller:
         }
         for name, remotes in self._remotes.items():
             remotes.on_list = lambda name=name: self._listed(name)  # type: ignore[misc]
+            remotes.in_use = lambda name=name: self.view.uses_backend(name)  # type: ignore[misc]
         self._relist = Relist(ports.cluster, self.view, tuning.relist_seconds)
         view, facts, clock = self.view, self._facts, ports.clock
         writes = Writes(ports.cluster, view, Lanes())
-        provisioner = Provisioner(ports.cluster, ports.runtime, ports.installation, view, facts, clock)
+        power = Power(self._remotes, view)
+        provisioner = Provisioner(ports.cluster, ports.runtime, ports.installation, power, view, facts, clock)
         operations = Operations(
             ports.runtime, self._remotes, provisioner, view, facts, clock, self._routes.suspicion_changed
         )
-        apply = Apply(writes, operations, provisioner, view, facts, ports.random)
+        apply = Apply(writes, operations, power, provisioner, view, facts, ports.random)
         self._pools = PoolPass(view, facts, self._remotes, apply, writes, self.queue, clock, self._spawn)
         self._instances = InstancePass(view, facts, self._remotes, apply, writes, clock)
         self._claims = ClaimPass(view, facts, apply, writes, clock, self._spawn)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from controller import metrics
 from controller.core.instance import LaunchTrouble, ProbeFact
-from controller.core.plan import EndOrphan, Launch, Probe, Terminate
+from controller.core.plan import EndOrphan, Launch, Probe, Rename, Terminate
 from controller.errors import Missing, Refused, Transient
 from controller.model import AgentInstance
 from controller.ports import LaunchOrder, Runtime
@@ -57,7 +57,8 @@ class Operations:
                 raise Refused("UnknownBackend", f"this operator has no backend {name}: change the pool's backend")
             async with self._launches:
                 env = await self._provisioner.environment(instance)
-                remotes.learn(await remotes.backend.launch(_order(instance, env)))
+                pull_secret = await self._provisioner.pull_secret(instance)
+                remotes.learn(await remotes.backend.launch(_order(instance, env, pull_secret)))
             facts.trouble = None
         except (Refused, Transient, Missing) as error:
             final = isinstance(error, Refused)
@@ -83,6 +84,22 @@ class Operations:
         if self._view.suspect(action.instance, failures > 0):
             self._suspicion(instance)
 
+    async def rename(self, action: Rename) -> None:
+        """Have the backend show whose it is: a help for people, which never stands in the way of anything else."""
+        instance = self._view.instance_by_uid.get(action.instance.uid)
+        remotes = self._remotes_of(instance) if instance is not None else None
+        if instance is None or remotes is None:
+            return
+        try:
+            answer = await remotes.backend.rename(
+                action.instance.uid, pool=instance.spec.pool, agent_name=action.agent_name
+            )
+        except (Refused, Missing) as error:
+            self._facts.instances[action.instance.uid].rename_refused = True
+            log.warning("instance %s/%s keeps the name of its remote: %s", *action.instance.key, error)
+        else:
+            remotes.learn(answer)
+
     async def terminate(self, action: Terminate) -> None:
         """Have the backend end the remote, or go on ending it."""
         instance = self._view.instance_by_uid.get(action.instance.uid)
@@ -93,8 +110,7 @@ class Operations:
             log.warning("%s/%s ran on a backend that this operator does not have", *action.instance.key)
             facts.terminate_asked_at = self._clock()
             return
-        options = instance.spec.backend.process
-        grace = options.termination_grace_seconds if options is not None else 10
+        grace = instance.spec.backend.termination_grace_seconds
         facts.terminate_asked_at = self._clock()
         facts.remote_gone = await remotes.backend.terminate(action.instance.uid, grace=float(grace))
         if facts.remote_gone:
@@ -114,7 +130,7 @@ class Operations:
         return self._remotes.get(instance.spec.backend.name)
 
 
-def _order(instance: AgentInstance, env: Mapping[str, str]) -> LaunchOrder:
+def _order(instance: AgentInstance, env: Mapping[str, str], pull_secret: str | None) -> LaunchOrder:
     meta, spec = instance.metadata, instance.spec
     return LaunchOrder(
         uid=meta.uid,
@@ -124,4 +140,5 @@ def _order(instance: AgentInstance, env: Mapping[str, str]) -> LaunchOrder:
         backend=spec.backend,
         template=spec.template,
         env=env,
+        pull_secret=pull_secret,
     )

@@ -10,6 +10,7 @@ from controller.model import DEFAULT_INSTRUCTIONS, AgentClaim, AgentInstance
 from controller.ports import Cluster, Endpoint, ProvisionOrder, Runtime
 from controller.reconcile.credentials import Installation
 from controller.reconcile.facts import Facts
+from controller.reconcile.power import Power
 from controller.reconcile.view import View
 
 ORDER_REFUSED = "ProvisionRefused"
@@ -24,6 +25,7 @@ class Provisioner:
         cluster: Cluster,
         runtime: Runtime,
         installation: Installation,
+        power: Power,
         view: View,
         facts: Facts,
         clock: Callable[[], datetime],
@@ -31,6 +33,7 @@ class Provisioner:
         self._cluster = cluster
         self._runtime = runtime
         self._installation = installation
+        self._power = power
         self._view = view
         self._facts = facts
         self._clock = clock
@@ -48,6 +51,13 @@ class Provisioner:
         env["INSTANCE_ID"] = instance.metadata.uid
         env["OPENCLAW_GATEWAY_TOKEN"] = self._installation.token(instance.metadata.uid)
         return env
+
+    async def pull_secret(self, instance: AgentInstance) -> str | None:
+        """The credentials for the registry of its image; ``Missing`` names the Secret or key that is not there."""
+        options = instance.spec.backend.docker
+        if options is None or options.image_pull_secret is None:
+            return None
+        return await self._secret(instance.metadata.namespace, options.image_pull_secret.name, ".dockerconfigjson")
 
     async def provision(self, action: Provision) -> None:
         """Give the instance its conversation; the answer becomes the claim's outcome."""
@@ -75,6 +85,7 @@ class Provisioner:
         left = max(1.0, patience - (began - first).total_seconds())
         order = ProvisionOrder(claim.metadata.uid, claim.spec.agent_name, instructions, claim.spec.join_url)
         try:
+            await self._power.wake(action.instance)
             answer = await self._runtime.provision(self.endpoint(instance, action.url), order, timeout=left)
         except Conflict as error:
             facts.outcome = outcome("unfit", "InstanceTaken", str(error))

@@ -30,6 +30,8 @@ class Remotes:
         self._remotes: dict[str, Remote] = {}
         self._learned: dict[str, int] = {}
         self._sequence = 0
+        self.in_use: Callable[[], bool] = lambda: True
+        """Whether any pool or instance is on it: nobody misses a backend that nobody uses."""
         self.on_list: Callable[[], None] = lambda: None
         """Called after every list, and when the backend's health changes."""
 
@@ -100,9 +102,10 @@ class Remotes:
 
     def _set_health(self, health: BackendHealth) -> None:
         changed, self.health = health != self.health, health
-        metrics.BACKEND_AVAILABLE.labels(self.name).set(1 if health.available else 0)
+        in_use = self.in_use()
+        if health.available or in_use:
+            metrics.BACKEND_AVAILABLE.labels(self.name).set(1 if health.available else 0)
         if changed:
-            log.log(
-                logging.INFO if health.available else logging.WARNING, health.message or f"{self.name} is available"
-            )
+            level = logging.INFO if health.available or not in_use else logging.WARNING
+            log.log(level, health.message or f"backend {self.name} is available")
             self.on_list()

@@ -120,6 +120,11 @@ class View:
         """The claims on a pool that have no instance, in no order."""
         return tuple(self._waiting[pool].values()) if pool in self._waiting else ()
 
+    def uses_backend(self, backend: str) -> bool:
+        """Whether any pool or instance is on that backend."""
+        users: Iterable[AgentPool | AgentInstance] = itertools.chain(self.pools.values(), self.instances.values())
+        return any(user.spec.backend.name == backend for user in users)
+
     def claim_by_uid(self, uid: str) -> AgentClaim | None:
         """The claim with that uid, if it exists."""
         return self._claim_by_uid.get(uid)
@@ -153,6 +158,11 @@ class View:
     def is_going(self, instance: AgentInstance) -> bool:
         """Whether it is deleted, or about to be by a request under way."""
         return instance.metadata.deleting or instance.metadata.uid in self._deleting
+
+    def is_free(self, uid: str) -> bool:
+        """Whether an instance is idle and nobody's, requests under way included."""
+        instance = self.instance_by_uid.get(uid)
+        return instance is not None and self._state(instance) is MemberState.IDLE
 
     # Reservations: writes under way.
 

@@ -103,7 +103,8 @@ def install(connection: httpx.Client, definition: dict[str, Any]) -> httpx.Respo
 
 
 def is_established(connection: httpx.Client, name: str) -> bool:
-    conditions = connection.get(f"{DEFINITIONS}/{name}").json().get("status", {}).get("conditions", [])
+    # A new definition can show null for a moment.
+    conditions = connection.get(f"{DEFINITIONS}/{name}").json().get("status", {}).get("conditions") or []
     return any(it["type"] == "Established" and it["status"] == "True" for it in conditions)
 
 

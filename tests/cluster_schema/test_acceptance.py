@@ -45,10 +45,43 @@ FULL_POOL: Spec = {
     "rollout": {"strategy": "OnDelete", "maxSurge": 0, "maxUnavailable": 0},
     "circuitBreaker": {"failures": 1, "openSeconds": 1},
 }
+DOCKER_POOL: Spec = {
+    "backend": {
+        "docker": {
+            "pullPolicy": "Always",
+            "imagePullSecret": {"name": "registry"},
+            "network": "agents",
+            "publishAddress": "::1",
+            "init": False,
+            "readOnlyRootFilesystem": False,
+            "addCapabilities": ["NET_BIND_SERVICE"],
+            "logs": {"maxSize": "1g", "maxFiles": 1},
+            "labels": {"com.example/team": "support"},
+            "terminationGraceSeconds": 3600,
+        }
+    },
+    "warmStrategy": "Paused",
+    "template": {
+        "image": "registry.example.com:5000/acme/agent_x:1.4-rc.1@sha256:0123456789abcdef",
+        "port": 65535,
+        "stateDir": "/var/lib/agent",
+        "volume": {"onDelete": "Retain"},
+        "resources": {"memory": "2Gi", "cpu": "0.5", "pids": 512},
+    },
+}
 
 GOOD_MANIFESTS: dict[str, tuple[str, Spec]] = {
     "the smallest pool": ("agentpools", PROCESS),
     "a pool with everything": ("agentpools", FULL_POOL),
+    "a pool of containers": (
+        "agentpools",
+        {"backend": {"docker": {}}, "template": {"image": "agent"}},
+    ),
+    "a pool of containers with everything": ("agentpools", DOCKER_POOL),
+    "an instance in a container": (
+        "agentinstances",
+        {**INSTANCE, "backend": DOCKER_POOL["backend"], "template": DOCKER_POOL["template"]},
+    ),
     "a pool that launches on demand": ("agentpools", {**PROCESS, "minIdle": 0}),
     "a pool with memory in bytes": (
         "agentpools",

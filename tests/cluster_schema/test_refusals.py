@@ -23,6 +23,10 @@ def pool(**changed: Any) -> Spec:
     return {**PROCESS, **changed}
 
 
+def docker(**changed: Any) -> Spec:
+    return {"backend": {"docker": {}}, "template": {"image": "agent:1"}, **changed}
+
+
 def env(*variables: Spec) -> Spec:
     return pool(template={"env": list(variables)})
 
@@ -34,7 +38,60 @@ def claim(**changed: Any) -> Spec:
 BAD_MANIFESTS: list[tuple[str, str, Any, str, str]] = [
     ("no spec", "agentpools", None, "spec", "Required value"),
     ("no backend", "agentpools", {}, "spec.backend", "Required value"),
-    ("an empty backend", "agentpools", {"backend": {}}, "spec.backend", "set backend.process"),
+    ("an empty backend", "agentpools", {"backend": {}}, "spec.backend", "set backend.docker or backend.process"),
+    (
+        "two backends",
+        "agentpools",
+        docker(backend={"process": {}, "docker": {}}),
+        "spec.backend",
+        "must name exactly one backend",
+    ),
+    ("docker without an image", "agentpools", {"backend": {"docker": {}}}, "spec", "set template.image"),
+    ("a process with an image", "agentpools", pool(template={"image": "a:1"}), "spec", "use backend.docker"),
+    ("a process with a volume", "agentpools", pool(template={"volume": {}}), "spec", "use backend.docker"),
+    (
+        "a process with a share of the processor",
+        "agentpools",
+        pool(template={"resources": {"cpu": "1"}}),
+        "spec",
+        "use backend.docker",
+    ),
+    ("a process that pauses", "agentpools", pool(warmStrategy="Paused"), "spec", "set warmStrategy to Running"),
+    (
+        "an unknown warmStrategy",
+        "agentpools",
+        docker(warmStrategy="Frozen"),
+        "spec.warmStrategy",
+        'supported values: "Running", "Paused"',
+    ),
+    (
+        "an image by URL",
+        "agentpools",
+        docker(template={"image": "https://registry/agent"}),
+        "spec.template.image",
+        "without spaces or https://",
+    ),
+    (
+        "processor time in words",
+        "agentpools",
+        docker(template={"image": "a:1", "resources": {"cpu": "half"}}),
+        "spec.template.resources.cpu",
+        "for example 2, 0.5 or 500m",
+    ),
+    (
+        "a relative state directory",
+        "agentpools",
+        docker(template={"image": "a:1", "stateDir": "data"}),
+        "spec.template.stateDir",
+        "should match",
+    ),
+    (
+        "a capability in lower case",
+        "agentpools",
+        docker(backend={"docker": {"addCapabilities": ["net_admin"]}}),
+        "spec.backend.docker.addCapabilities[0]",
+        "should match",
+    ),
     (
         "minIdle above maxTotal",
         "agentpools",

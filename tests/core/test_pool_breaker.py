@@ -7,7 +7,7 @@ import pytest
 from controller.core.breaker import Breaker
 from controller.core.members import Member, MemberState
 from controller.core.plan import Create
-from controller.core.pool import PoolPlan, decide
+from controller.core.pool import BackendHealth, PoolPlan, decide
 from controller.model import BreakerState, PoolStatus
 from tests.core.builders import NOW, at, condition, member, members, pool, seen_pool, waiting
 
@@ -121,3 +121,32 @@ def test_two_that_were_begun_together_count_as_two_failures_whichever_is_seen_fi
     remembered = Breaker.from_status(status_of(first).circuit_breaker)
     seen = replace(seen_pool(FRAGILE, late, early, breaker=remembered), counted=frozenset({late.ref.uid}))
     assert state_of(decide(seen, NOW)) is BreakerState.OPEN
+
+
+DOWN = BackendHealth(False, "BackendUnavailable", "the engine does not answer: start it")
+
+
+def test_a_backend_that_is_down_opens_the_circuit_at_once() -> None:
+    plan = decide(seen_pool(FRAGILE, backend=DOWN), NOW)
+    assert (launches(plan), state_of(plan)) == (0, BreakerState.OPEN)
+    degraded = condition(plan.status, "Degraded")
+    assert (degraded.reason, degraded.message) == ("BackendUnavailable", DOWN.message)
+
+
+def test_an_outage_that_goes_on_writes_nothing_more() -> None:
+    first = decide(seen_pool(FRAGILE, backend=DOWN), NOW)
+    breaker = Breaker.from_status(status_of(first).circuit_breaker)
+    again = decide(seen_pool(FRAGILE, backend=DOWN, breaker=breaker), at(1000))
+    assert status_of(again).circuit_breaker == status_of(first).circuit_breaker
+
+
+def test_when_the_backend_is_back_launching_begins_at_once() -> None:
+    breaker = Breaker.from_status(status_of(decide(seen_pool(FRAGILE, backend=DOWN), NOW)).circuit_breaker)
+    plan = decide(seen_pool(FRAGILE, breaker=breaker), at(1))
+    assert (launches(plan), status_of(plan).circuit_breaker) == (3, None)
+
+
+def test_an_outage_does_not_excuse_the_failures_before_it() -> None:
+    tripped = OPEN.tripped(DOWN.message, at(10))
+    plan = decide(seen_pool(FRAGILE, breaker=tripped), at(20))
+    assert (launches(plan), state_of(plan)) == (0, BreakerState.OPEN)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from controller.errors import Refused
+from controller.errors import Missing, Refused
 from controller.ports import LaunchOrder, Provisioned, Remote, RemoteState
 from tests.doubles.wire import Wire
 
@@ -27,6 +27,9 @@ class Machine:
     asked: set[str] = field(default_factory=set)
     """Every key with which it was ever asked to take up a conversation."""
     accepted: bool = False
+    paused: bool = False
+    agent_name: str | None = None
+    """The name under which it is shown, once it was renamed."""
 
     @property
     def uid(self) -> str:
@@ -43,8 +46,12 @@ class Machine:
 
     def remote(self) -> Remote:
         """As the backend sees it."""
-        state = RemoteState.RUNNING if self.lives else RemoteState.EXITED
-        return Remote(self.uid, f"machine-{self.uid}", state, self.url, self.exited or "")
+        state = RemoteState.PAUSED if self.paused else RemoteState.RUNNING
+        if not self.lives:
+            state = RemoteState.EXITED
+        return Remote(
+            self.uid, f"machine-{self.uid}", state, self.url, self.exited or "", anonymous=self.agent_name is None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,24 @@ class Machines:
             machine.exited = why
             self._hint(machine)
 
+    def set_paused(self, uid: str, paused: bool) -> Remote:
+        """Freeze it, or let it go on."""
+        machine = self._find(uid)
+        machine.paused = paused and machine.lives
+        self._hint(machine)
+        return machine.remote()
+
+    def rename(self, uid: str, agent_name: str) -> Remote:
+        """Show it under the name of its agent."""
+        machine = self._find(uid)
+        machine.agent_name = agent_name
+        return machine.remote()
+
+    def _find(self, uid: str) -> Machine:
+        if uid not in self.running:
+            raise Missing(f"there is no machine {uid}")
+        return self.running[uid]
+
     def remotes(self) -> Sequence[Remote]:
         """Everything that leaves a trace."""
         return [machine.remote() for machine in self.running.values()]
@@ -110,7 +135,7 @@ class Machines:
 
     def responds(self, machine: Machine) -> bool:
         """Whether its program answers requests."""
-        return self._now() >= max(machine.ready_at, machine.hung_until)
+        return not machine.paused and self._now() >= max(machine.ready_at, machine.hung_until)
 
     def subscribe(self) -> asyncio.Queue[Remote]:
         """Hear of changes."""
@@ -151,6 +176,18 @@ class MemoryBackend:
 
     async def terminate(self, uid: str, *, grace: float) -> bool:
         return await self._wire.call(f"terminate {uid}", lambda: self._machines.terminate(uid))
+
+    async def pause(self, uid: str) -> Remote:
+        return await self._wire.call(f"pause {uid}", lambda: self._machines.set_paused(uid, True))
+
+    async def resume(self, uid: str) -> Remote:
+        return await self._wire.call(f"resume {uid}", lambda: self._machines.set_paused(uid, False))
+
+    async def rename(self, uid: str, *, pool: str, agent_name: str) -> Remote:
+        return await self._wire.call(f"rename {uid}", lambda: self._machines.rename(uid, agent_name))
+
+    async def logs(self, uid: str, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[bytes]:
+        yield f"machine {uid}\n".encode()
 
     async def list(self) -> Sequence[Remote]:
         return await self._wire.call("list machines", self._machines.remotes, write=False)

@@ -65,6 +65,8 @@ def lists(schema: Mapping[str, Any]) -> SearchStrategy[list[Any]]:
 def objects(schema: Mapping[str, Any]) -> SearchStrategy[dict[str, Any]]:
     if "additionalProperties" in schema:
         return st.dictionaries(st.text(max_size=8), values(schema["additionalProperties"]), max_size=2)
+    if schema["properties"].keys() == {"process", "docker"}:
+        return st.one_of([st.fixed_dictionaries({name: values(it)}) for name, it in schema["properties"].items()])
     required = schema.get("required", ())
     fields = {name: values(child) for name, child in schema["properties"].items()}
     return st.fixed_dictionaries(
@@ -86,7 +88,19 @@ def values(schema: Mapping[str, Any]) -> SearchStrategy[Any]:
     return strategy.filter(lambda value: obeys_rules(schema, value))
 
 
+def fitted(spec: dict[str, Any]) -> dict[str, Any]:
+    """The pool with a template that its backend can run: few drawn at random have one."""
+    template = dict(spec.get("template", {}))
+    if "docker" in spec["backend"]:
+        return spec | {"template": {"image": "agent:1"} | template}
+    for name in ("image", "volume", "resources"):
+        template.pop(name, None)
+    return spec | {"template": template, "warmStrategy": "Running"}
+
+
 SPECS = {kind: values(schema["spec"]) for kind, schema in SCHEMAS.items()}
+_POOL = SCHEMAS["AgentPool"]["spec"]
+SPECS["AgentPool"] = objects(_POOL).map(fitted).filter(lambda spec: obeys_rules(_POOL, spec))
 STATUSES = {kind: values(schema["status"]) for kind, schema in SCHEMAS.items()}
 PARTS = st.sampled_from(("backend", "template"))
 

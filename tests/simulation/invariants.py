@@ -167,6 +167,7 @@ class Invariants:
         """What is wrong with a world that has come to rest, in sentences."""
         yield from self._claims_at_rest()
         yield from self._instances_at_rest()
+        yield from self._machines_at_rest()
         for pool in self._server.list(AgentPool):
             yield from self._pool_at_rest(pool)
         owners = {instance.metadata.uid for instance in self._server.list(AgentInstance)}
@@ -214,6 +215,17 @@ class Invariants:
                 and instance.status.phase is not InstancePhase.CRASHED
             ):
                 yield f"{name} has no remote and is {instance.status.phase}"
+
+    def _machines_at_rest(self) -> Iterator[str]:
+        """Claimed agents are awake and show their name."""
+        for instance in self._server.list(AgentInstance):
+            machine, reference = self._machines.running.get(instance.metadata.uid), instance.spec.claim_ref
+            if machine is None or not machine.lives or instance.status.phase is not InstancePhase.CLAIMED:
+                continue
+            if machine.paused:
+                yield f"{instance.metadata.name}, which a claim holds, is paused"
+            if reference is not None and machine.agent_name != reference.agent_name:
+                yield f"{instance.metadata.name} is shown as {machine.agent_name}, not as {reference.agent_name}"
 
     def _pool_at_rest(self, pool: AgentPool) -> Iterator[str]:
         name, spec = pool.metadata.name, pool.spec

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 SEEDS = int(os.environ.get("AGENTPOOL_SIMULATION_SEEDS", "50"))
 FIRST = int(os.environ.get("AGENTPOOL_SIMULATION_FIRST_SEED", "0"))
 SECONDS = 120.0
-DEADLY_SEED = 3
+DEADLY_SEED = 0
 """One in which controllers die."""
 
 

@@ -8,6 +8,7 @@ from tests.doubles.inmemory_runtime import UNWANTED
 from tests.simulation.world import NAMESPACE, World, quietly
 
 POOLS = ("alpha", "beta", "gamma")
+WARMTH = ("Running", "Paused")
 
 
 class Users:
@@ -32,6 +33,7 @@ class Users:
             (self._scale, 3),
             (self._change_template, 1),
             (self._pause, 1),
+            (self._change_warmth, 1),
             (self._create_pool_again, 2),
             (self._delete_pool, 1),
             (self._delete_instance, 1),
@@ -53,6 +55,7 @@ class Users:
             name,
             minIdle=random.randint(0, 4),
             maxTotal=random.randint(4, 12),
+            warmStrategy=random.choice(WARMTH),
             startup={"deadlineSeconds": 30},
             health={"intervalSeconds": 5, "failureThreshold": 2, "timeoutSeconds": 2},
             claims={
@@ -118,6 +121,10 @@ class Users:
     def _pause(self) -> None:
         if pool := self._pool():
             self._world.change_pool(pool.metadata.name, paused=self._random.random() < 0.4)
+
+    def _change_warmth(self) -> None:
+        if pool := self._pool():
+            self._world.change_pool(pool.metadata.name, warmStrategy=self._random.choice(WARMTH))
 
     def _delete_pool(self) -> None:
         if pool := self._pool():
