@@ -34,6 +34,8 @@ class BackendHealth:
     available: bool = True
     reason: str = "Available"
     message: str = ""
+    since: datetime | None = None
+    """When it came back from its last outage: what was made before may have died of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ def _judge(seen: ObservedPool, pool: AgentPool, census: Census, crashed: list[De
     for member in sorted(census.crashed, key=lambda m: m.crashed_at or now):
         crashed_at = member.crashed_at or now
         lived = (crashed_at - member.ready_at).total_seconds() if member.ready_at is not None else 0.0
+        if _died_of_an_outage(member, seen.backend):
+            continue
         if member.ref.uid in dead and lived < PROVEN_SECONDS and member.ref.uid not in seen.counted:
             breaker = breaker.failed(pool.spec.circuit_breaker, member.trouble, now)
     if not seen.backend.available:
@@ -127,6 +131,11 @@ def _judge(seen: ObservedPool, pool: AgentPool, census: Census, crashed: list[De
         return breaker
     ready_since = [m.ready_at for m in (*census.idle, *census.claimed) if m.ready_at is not None]
     return breaker.settle(pool.spec.circuit_breaker, ready_since, now)
+
+
+def _died_of_an_outage(member: Member, backend: BackendHealth) -> bool:
+    """Whether its death says nothing about launches: an engine that is restarted may take all its instances along."""
+    return backend.since is not None and member.created is not None and member.created <= backend.since
 
 
 def _resize(

@@ -73,7 +73,8 @@ class Controller:
         self.queue = KeyedQueue(self._pass)
         self._routes = Routes(self.view, self._facts, self.queue)
         self._remotes = {
-            name: Remotes(name, backend, self._routes.remote_changed) for name, backend in ports.backends.items()
+            name: Remotes(name, backend, self._routes.remote_changed, ports.clock)
+            for name, backend in ports.backends.items()
         }
         for name, remotes in self._remotes.items():
             remotes.on_list = lambda name=name: self._listed(name)  # type: ignore[misc]

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 
 from controller import metrics
 from controller.core.pool import BackendHealth
@@ -20,13 +22,17 @@ RETRY_SECONDS = 5.0
 class Remotes:
     """The picture of one backend. After a failed read the last one stands: unknown is never taken for gone."""
 
-    def __init__(self, name: str, backend: Backend, changed: Callable[[str], None]) -> None:
+    def __init__(
+        self, name: str, backend: Backend, changed: Callable[[str], None], clock: Callable[[], datetime]
+    ) -> None:
         self.name = name
         self.backend = backend
         self.health = BackendHealth()
         self.listed = False
         """Whether the picture is complete: only then does a missing remote not exist."""
         self._changed = changed
+        self._clock = clock
+        self._listing = asyncio.Lock()
         self._remotes: dict[str, Remote] = {}
         self._learned: dict[str, int] = {}
         self._sequence = 0
@@ -65,6 +71,11 @@ class Remotes:
 
     async def list_once(self) -> None:
         """Ask for everything, and compare."""
+        # One at a time: of two that overlap, the one that ends last may know less.
+        async with self._listing:
+            await self._list()
+
+    async def _list(self) -> None:
         before = self._sequence
         try:
             found = {remote.uid: remote for remote in await self.backend.list()}
@@ -81,7 +92,7 @@ class Remotes:
         for uid in gone:
             del self._remotes[uid]
         self._learned = {uid: sequence for uid, sequence in self._learned.items() if uid in newer}
-        self._set_health(BackendHealth())
+        self._set_health(BackendHealth(since=self.health.since if self.health.available else self._clock()))
         for uid in sorted({*changed, *gone, *(self._remotes if first else ())}):
             self._changed(uid)
         self.on_list()
@@ -98,6 +109,9 @@ class Remotes:
                     self.learn(remote)
             except AgentpoolError as error:
                 log.warning("backend %s stopped telling of changes, following it again: %s", self.name, error)
+                # It may be gone, or have been restarted: what died of that is not to be blamed on launches.
+                self.health = replace(self.health, since=self._clock())
+                await self.list_once()
             await asyncio.sleep(RETRY_SECONDS)
 
     def _set_health(self, health: BackendHealth) -> None:

@@ -150,3 +150,16 @@ def test_an_outage_does_not_excuse_the_failures_before_it() -> None:
     tripped = OPEN.tripped(DOWN.message, at(10))
     plan = decide(seen_pool(FRAGILE, breaker=tripped), at(20))
     assert (launches(plan), state_of(plan)) == (0, BreakerState.OPEN)
+
+
+def test_what_died_with_its_engine_says_nothing_about_launches() -> None:
+    young = died("a", lived=5), died("b", lived=5), died("c", lived=5)
+    restarted = BackendHealth(since=at(-1))
+    plan = decide(seen_pool(FRAGILE, *young, backend=restarted), NOW)
+    assert (launches(plan), status_of(plan).circuit_breaker) == (3, None)
+
+
+def test_what_was_made_after_the_outage_counts_again() -> None:
+    restarted = BackendHealth(since=at(-500))
+    plan = decide(seen_pool(FRAGILE, died("a"), died("b"), backend=restarted), NOW)
+    assert state_of(plan) is BreakerState.OPEN

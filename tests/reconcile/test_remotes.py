@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from prometheus_client import REGISTRY
 
+from controller import metrics
 from controller.errors import AgentpoolError, Refused, Transient
 from controller.ports import LaunchOrder, Remote, RemoteState
 from controller.reconcile.remotes import LIST_SECONDS, RETRY_SECONDS, Remotes
+from tests.doubles.virtualtime import now
 from tests.reconcile.clockwork import cancelled, in_virtual_time, settled
 
 
@@ -47,6 +49,19 @@ class Backend:
     async def terminate(self, uid: str, *, grace: float) -> bool:
         raise NotImplementedError
 
+    async def pause(self, uid: str) -> Remote:
+        raise NotImplementedError
+
+    async def resume(self, uid: str) -> Remote:
+        raise NotImplementedError
+
+    async def rename(self, uid: str, *, pool: str, agent_name: str) -> Remote:
+        raise NotImplementedError
+
+    async def logs(self, uid: str, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[bytes]:
+        raise NotImplementedError
+        yield b""
+
     async def close(self) -> None:
         raise NotImplementedError
 
@@ -58,7 +73,7 @@ class Picture:
         self.backend = Backend(*present)
         self.changed: list[str] = []
         self.lists_told = 0
-        self.remotes = Remotes("process", self.backend, self.changed.append)
+        self.remotes = Remotes("process", self.backend, self.changed.append, now)
         self.remotes.on_list = self.listed
 
     def listed(self) -> None:
@@ -215,3 +230,57 @@ async def test_hints_are_followed_and_followed_again_after_they_broke_off() -> N
     await asyncio.sleep(RETRY_SECONDS + 1)
     assert picture.remotes.get("b") == remote("b")
     await cancelled(task)
+
+
+@in_virtual_time
+async def test_a_backend_that_came_back_says_since_when() -> None:
+    picture = Picture("a")
+    await picture.remotes.list_once()
+    assert picture.remotes.health.since is None
+    picture.backend.error = Transient("the engine does not answer")
+    await picture.remotes.list_once()
+    await asyncio.sleep(3)
+    picture.backend.error = None
+    await picture.remotes.list_once()
+    back = now()
+    assert picture.remotes.health.since == back
+    await asyncio.sleep(3)
+    await picture.remotes.list_once()
+    assert picture.remotes.health.since == back
+
+
+@in_virtual_time
+async def test_a_stream_that_broke_off_may_have_cost_instances_and_the_backend_is_listed_at_once() -> None:
+    picture = Picture("a")
+    task = asyncio.ensure_future(picture.remotes.run())
+    await settled()
+    lists = picture.backend.lists
+    picture.backend.hints.put_nowait(Transient("the engine was restarted"))
+    await settled()
+    assert picture.backend.lists == lists + 1
+    assert picture.remotes.health.since == now()
+    await cancelled(task)
+
+
+@in_virtual_time
+async def test_of_two_lists_at_once_the_second_waits_for_the_first() -> None:
+    picture = Picture("old")
+    picture.backend.seconds = 2
+    first = asyncio.ensure_future(picture.remotes.list_once())
+    await asyncio.sleep(1)
+    picture.backend.present = {"new": remote("new")}
+    await asyncio.gather(first, picture.remotes.list_once())
+    assert picture.remotes.uids() == ("new",)
+
+
+@in_virtual_time
+async def test_nobody_is_alarmed_about_a_backend_that_nobody_uses() -> None:
+    metrics.BACKEND_AVAILABLE.clear()
+    picture = Picture()
+    picture.remotes.in_use = lambda: False
+    picture.backend.error = Transient("the engine does not answer")
+    await picture.remotes.list_once()
+    assert REGISTRY.get_sample_value("agentpool_backend_available", {"backend": "process"}) is None
+    picture.remotes.in_use = lambda: True
+    await picture.remotes.list_once()
+    assert REGISTRY.get_sample_value("agentpool_backend_available", {"backend": "process"}) == 0
