@@ -11,6 +11,7 @@ from types import FrameType
 import click
 
 from controller.demo.api import Api
+from controller.demo.stages import DockerStage, ProcessStage, Stage
 from controller.demo.story import Narrator, Story
 from controller.demo.system import System
 from controller.demo.viewers import Kubectl, OwnTables, Viewer
@@ -32,8 +33,9 @@ def _interrupt(number: int, _: FrameType | None) -> None:
     raise Interrupted(number)
 
 
-def _play(system: System, kubectl: str | None) -> None:
+def _play(system: System, stage: Stage, kubectl: str | None) -> None:
     narrator = Narrator()
+    narrator.say(stage.prepare())
     narrator.say(f"starting: {' '.join(system.command)}")
     system.start()
     system.wait_until_ready()
@@ -45,21 +47,21 @@ def _play(system: System, kubectl: str | None) -> None:
             narrator.say("there is no kubectl: the tables that follow are the same ones, which the API server makes")
         else:
             viewer = Kubectl(kubectl, system.kubeconfig)
-        Story(system, api, viewer, narrator).play()
+        Story(system, stage, api, viewer, narrator).play()
     click.echo("")
     narrator.say("stopping")
     code = system.stop()
     if code != 0:
         raise AgentpoolError(f"the standalone system ended with exit code {code} instead of 0")
-    _see_that_nothing_is_left(system)
-    narrator.say("stopped: no process is left")
+    _see_that_nothing_is_left(system, stage)
+    narrator.say(f"stopped: no {stage.remnant} is left")
 
 
-def _see_that_nothing_is_left(system: System) -> None:
+def _see_that_nothing_is_left(system: System, stage: Stage) -> None:
     end = time.monotonic() + _LEAVE_SECONDS
-    while left := system.processes():
+    while left := [*(f"process {process.pid}" for process in system.processes()), *stage.remains()]:
         if time.monotonic() > end:
-            raise AgentpoolError(f"processes were left behind: {', '.join(str(process.pid) for process in left)}")
+            raise AgentpoolError(f"this was left behind: {', '.join(left)}")
         time.sleep(0.1)
 
 
@@ -85,6 +87,8 @@ def _kubectl(wish: str | None, without: bool) -> str | None:
 
 
 @click.command()
+@click.option("--backend", type=click.Choice(["process", "docker"]), default="process", help="Where instances run.")
+@click.option("--image", metavar="IMAGE", help="Agent image for docker. [default: made from agent/Dockerfile]")
 @click.option("--kubectl", metavar="PATH", help="The kubectl to use. [default: the one on PATH, if any]")
 @click.option("--no-kubectl", is_flag=True, help="Do without kubectl, even if there is one.")
 @click.option(
@@ -92,22 +96,24 @@ def _kubectl(wish: str | None, without: bool) -> str | None:
     type=click.Path(file_okay=False, path_type=Path),
     help="An empty directory for everything; it is kept. [default: a temporary one, kept only after a failure]",
 )
-def main(kubectl: str | None, no_kubectl: bool, data_dir: Path | None) -> None:
+def main(backend: str, image: str | None, kubectl: str | None, no_kubectl: bool, data_dir: Path | None) -> None:
     """Show agentpool on this machine: a warm pool, a claim, its agent, and everything gone again."""
     program = _kubectl(kubectl, no_kubectl)
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
     folder = _folder(data_dir)
     system = System(folder)
+    stage: Stage = DockerStage(folder, image or None) if backend == "docker" else ProcessStage()
     code = 0
     try:
         try:
-            _play(system, program)
+            _play(system, stage, program)
         finally:
             # What was started is ended in any case, and another Ctrl-C does not get in the way.
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             system.end()
+            stage.clear()
     except (AgentpoolError, OSError) as error:
         click.echo(f"agentpool demo: {error}; the log is {system.log}", err=True)
         code = 1

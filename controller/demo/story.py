@@ -3,17 +3,16 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import click
 
 from controller.demo.api import Api
+from controller.demo.stages import SAMPLES, Stage
 from controller.demo.system import System
 from controller.demo.viewers import Viewer, plural_of, read_manifest
 from controller.errors import AgentpoolError
 
-SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
 _SECONDS = 60.0
 _LOOK_SECONDS = 0.1
 _ENDED = ("Failed", "Expired", "Evicted", "Released")
@@ -36,15 +35,17 @@ class Story:
     """The sample pool and the sample claim, from the first start to the last stop."""
 
     system: System
+    stage: Stage
     api: Api
     viewer: Viewer
     narrator: Narrator
 
     def play(self) -> None:
         """Tell all of it; raises AgentpoolError at the first thing that is not as it should be."""
-        pool = read_manifest(SAMPLES / "pool.yaml")
+        path = self.stage.pool()
+        pool = read_manifest(path)
         name, warm = pool["metadata"]["name"], pool["spec"]["minIdle"]
-        self.viewer.apply(SAMPLES / "pool.yaml")
+        self.viewer.apply(path)
         self._follow(name, lambda status: _ready(status) and status.get("idle", 0) >= warm, "warm")
         self.viewer.get("agentpools", "agentinstances")
 
@@ -56,6 +57,7 @@ class Story:
             "warm again, while the claim holds its agent",
         )
 
+        self.stage.show()
         self.viewer.delete("agentclaims", claim)
         self._wait(lambda: claim not in self.api.names("agentclaims"), f"claim {claim} to go")
         self._wait(lambda: instance not in self.api.names("agentinstances"), f"instance {instance} to be destroyed")

@@ -15,7 +15,7 @@ from controller.model.meta import (
     condition_of,
 )
 from controller.model.pool import AgentPool, BreakerState, BreakerStatus, PoolStatus, WarmStrategy, WhenEmpty
-from controller.model.template import BackendSpec, Template, template_hash
+from controller.model.template import BackendSpec, DockerBackend, Template, template_hash
 
 KINDS: tuple[type[Resource], ...] = (AgentPool, AgentInstance, AgentClaim)
 """Every kind of the group, in the order in which they are listed."""
@@ -39,6 +39,7 @@ __all__ = [
     "ClaimRef",
     "ClaimStatus",
     "Condition",
+    "DockerBackend",
     "InstancePhase",
     "InstanceStatus",
     "ObjectMeta",

@@ -4,7 +4,7 @@ import hashlib
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, JsonValue
 
 from controller.model.meta import Schema
 
@@ -62,7 +62,7 @@ class EnvVar(Schema):
 
 def _matching(pattern: str, message: str, max_length: int) -> Any:
     """A text of a certain form; a rule and not a pattern, since its message says what to write."""
-    rule = {"rule": f"self.matches('{pattern}')", "message": message}
+    rule: dict[str, JsonValue] = {"rule": f"self.matches('{pattern}')", "message": message}
     return Field(pattern=pattern, max_length=max_length, json_schema_extra={"x-kubernetes-validations": [rule]})
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from controller.backends import KNOWN
 from controller.model import API_VERSION, KINDS, AgentClaim, AgentPool, Resource
 
-SAMPLES = sorted((Path(__file__).parents[2] / "manifests" / "samples").glob("*.yaml"))
+SAMPLES = sorted((Path(__file__).parents[2] / "manifests" / "samples").rglob("*.yaml"))
 MODELS: dict[str, type[Resource]] = {kind.kind_name: kind for kind in KINDS}
 
 
@@ -39,6 +40,8 @@ def test_every_sample_is_understood_whole(path: Path) -> None:
 def test_the_sample_claim_is_on_the_sample_pool() -> None:
     things = [MODELS[manifest(path)["kind"]].model_validate(manifest(path)) for path in SAMPLES]
     [claim] = [thing for thing in things if isinstance(thing, AgentClaim)]
-    [pool] = [thing for thing in things if isinstance(thing, AgentPool)]
-    assert claim.spec.pool == pool.metadata.name
-    assert pool.spec.min_idle > 0
+    pools = [thing for thing in things if isinstance(thing, AgentPool)]
+    assert {pool.spec.backend.name for pool in pools} == set(KNOWN)
+    for pool in pools:
+        assert claim.spec.pool == pool.metadata.name
+        assert pool.spec.min_idle > 0
