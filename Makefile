@@ -6,15 +6,17 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 USABLE := $(BIN)/python -c 'import pip' 2>/dev/null
 DATA   ?= .agentpool
+BACKEND ?= process
+IMAGE  ?=
 WORKERS ?= auto
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test verify crds docs bench lock fmt clean
+.PHONY: help install demo run test test-openclaw verify crds docs bench lock fmt clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## make .venv and install what requirements.lock pins
 	@:
@@ -29,14 +31,18 @@ $(STAMP): pyproject.toml requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: install ## the whole way once: warm pool, claim, invite URL, everything gone again
-	@$(BIN)/python -m controller.demo $(ARGS)
+demo: install ## the whole way once: warm pool, claim, invite URL, all gone again; BACKEND=docker for containers
+	@$(BIN)/python -m controller.demo --backend $(BACKEND) $(if $(IMAGE),--image $(IMAGE)) $(ARGS)
 
 run: install ## keep API server and operator up in the foreground, with their data in .agentpool
 	@exec $(BIN)/agentpool standalone --data-dir $(DATA) $(ARGS)
 
 test: install ## every test that can run here; says what it skipped and why
 	@$(BIN)/python -m pytest -p tests.tooling.skips -r fE --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+
+test-openclaw: install ## install npm's OpenClaw into a cache folder (OPENCLAW_CACHE) and run the tests that need it
+	@$(BIN)/python -m tests.openclaw.installation
+	@REQUIRE_OPENCLAW=1 $(BIN)/python -m pytest -p tests.tooling.skips -r fE tests/openclaw $(ARGS)
 
 verify: install ## style, types, layers, and whether the generated files are up to date
 	@$(BIN)/ruff check .

@@ -50,14 +50,27 @@ class PortOfGateway(Protocol):
 class ConvosClient:
     """Calls /convos/* on the gateway with this instance's token."""
 
-    def __init__(self, session: aiohttp.ClientSession, gateway: PortOfGateway, token: str, network: Network) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        gateway: PortOfGateway,
+        token: str,
+        network: Network,
+        *,
+        readiness_path: str | None = None,
+    ) -> None:
         self._session = session
         self._gateway = gateway
         self._headers = {"Authorization": f"Bearer {token}"}
         self._network = network
+        self._readiness_path = readiness_path
 
     async def status(self) -> GatewayStatus:
-        """Look at what exists, or raise GatewayAwayError."""
+        """Look at what exists, or raise GatewayAwayError; also while the gateway's own probe says it is not ready."""
+        if self._readiness_path is not None:
+            answer = await self._call("GET", self._readiness_path, None, STATUS_DEADLINE_SECONDS)
+            if not says_ready(*answer):
+                raise GatewayAwayError(f"the gateway's {self._readiness_path} does not say that it is ready")
         status = parse_status(*await self._call("GET", "/convos/status", None, STATUS_DEADLINE_SECONDS))
         if status is None:
             raise GatewayAwayError("the gateway's /convos/status does not answer in the shape of the contract")
@@ -120,6 +133,12 @@ class ConvosClient:
                 return response.status, response.content_type, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise GatewayAwayError(f"the gateway does not answer {path}: {type(error).__name__}") from error
+
+
+def says_ready(status: int, content_type: str, body: bytes) -> bool:
+    """Whether this is a readiness probe's yes: 200 and a JSON object that does not say otherwise."""
+    value = _json_object(content_type, body)
+    return status == 200 and value is not None and value.get("ready", True) is True
 
 
 def parse_status(status: int, content_type: str, body: bytes) -> GatewayStatus | None:

@@ -6,9 +6,10 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
+from pathlib import Path
 
 from agent.log import Log
 from agent.restart import GiveUp, Restart, RestartPolicy, Stop, after_exit
@@ -33,12 +34,16 @@ class GatewayProcess:
         command: Sequence[str],
         *,
         log: Log,
+        environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
         policy: RestartPolicy | None = None,
         grace_seconds: float = 3.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._command = tuple(command)
+        self._environment = environment
+        self._directory = directory
         self._log = log
         self._policy = policy or RestartPolicy()
         self._grace_seconds = grace_seconds
@@ -79,6 +84,8 @@ class GatewayProcess:
                 str(announce),
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(announce,),
+                env=self._environment,
+                cwd=self._directory,
                 start_new_session=True,
             )
         except BaseException:

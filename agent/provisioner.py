@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 
 from agent.convos import ConvosClient, GatewayAwayError
-from agent.durable import write_durably
 from agent.errors import AgentError
+from agent.instructions import InstructionFiles
 from agent.invite_link import abridged
 from agent.log import Log
 from agent.provision_record import Answer, ProvisionRecord, ProvisionStore
@@ -32,10 +31,10 @@ class Provisioner:
     twice: a repeat of the key joins the task in flight.
     """
 
-    def __init__(self, convos: ConvosClient, store: ProvisionStore, workspace: Path, log: Log) -> None:
+    def __init__(self, convos: ConvosClient, store: ProvisionStore, instructions: InstructionFiles, log: Log) -> None:
         self._convos = convos
         self._store = store
-        self._workspace = workspace
+        self._instructions = instructions
         self._log = log
         self._record = store.load()
         self._flight: _Flight | None = None
@@ -108,8 +107,7 @@ class Provisioner:
         return await self._do(request)
 
     async def _do(self, request: ProvisionRequest) -> Answer:
-        path = self._workspace / "INSTRUCTIONS.md"
-        await asyncio.to_thread(write_durably, path, request.instructions.encode())
+        await asyncio.to_thread(self._instructions.write, request.instructions)
         bind = self._convos.create if request.join_url is None else self._convos.join
         try:
             bound = await bind(request)

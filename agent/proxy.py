@@ -12,6 +12,7 @@ from yarl import URL
 from agent.convos import PortOfGateway
 from agent.errors import AgentError
 from agent.log import Log
+from agent.self_destruct import SENT_BY_A_PROXY, is_loopback
 
 LARGEST_WEBSOCKET_MESSAGE = 32 * 1024 * 1024
 CONNECT_DEADLINE_SECONDS = 5.0
@@ -66,7 +67,7 @@ class Proxy:
             upstream = await self._session.request(
                 request.method,
                 url,
-                headers=_forwarded_headers(request),
+                headers=forwarded_headers(request),
                 data=request.content if request.can_read_body else None,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_DEADLINE_SECONDS),
@@ -98,7 +99,7 @@ class Proxy:
             upstream = await self._session.ws_connect(
                 url,
                 protocols=offered,
-                headers=_forwarded_headers(request),
+                headers=forwarded_headers(request),
                 autoclose=False,
                 autoping=False,
                 compress=0,
@@ -178,13 +179,19 @@ def _end_to_end(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     )
 
 
-def _forwarded_headers(request: web.Request) -> CIMultiDict[str]:
-    """The end-to-end headers, and who asked: the gateway must not take a proxied peer for a local one."""
+def forwarded_headers(request: web.Request) -> CIMultiDict[str]:
+    """The end-to-end headers, and who asked: the gateway must not take a proxied peer for a local one.
+
+    A process inside the instance that speaks for nobody else is one: OpenClaw refuses an address that claims to be
+    forwarded and is the loopback's.
+    """
     headers = CIMultiDict(
         (name, value)
         for name, value in _end_to_end(request.headers).items()
         if not name.lower().startswith(_WEBSOCKET_HANDSHAKE)
     )
+    if is_loopback(request.remote) and not any(name in request.headers for name in SENT_BY_A_PROXY):
+        return headers
     chain = [*request.headers.getall("X-Forwarded-For", ()), request.remote or "unknown"]
     headers["X-Forwarded-For"] = ", ".join(chain)
     headers.setdefault("X-Forwarded-Proto", request.scheme)

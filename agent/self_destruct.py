@@ -12,7 +12,7 @@ from agent.errors import AgentError
 from agent.log import Log
 
 TELL_DEADLINE_SECONDS = 5.0
-_SENT_BY_A_PROXY = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
+SENT_BY_A_PROXY = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
 _SENT_BY_A_BROWSER = ("Origin", "Sec-Fetch-Site")
 
 
@@ -20,7 +20,7 @@ def require_local(request: web.Request) -> None:
     """Raise 403 unless a process inside the instance asks: no other peer, no proxy's client, no web page."""
     if not is_loopback(request.remote):
         raise AgentError(403, "Self-destruction is asked for from inside the instance only.")
-    for name in (*_SENT_BY_A_PROXY, *_SENT_BY_A_BROWSER):
+    for name in (*SENT_BY_A_PROXY, *_SENT_BY_A_BROWSER):
         if name in request.headers:
             raise AgentError(403, f"Self-destruction is asked for from inside the instance only, without {name}.")
 

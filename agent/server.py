@@ -12,6 +12,8 @@ from aiohttp import web
 from agent import __version__
 from agent.convos import ConvosClient, GatewayAwayError, PortOfGateway
 from agent.errors import AgentError
+from agent.gateway import Gateway
+from agent.instructions import InstructionFiles
 from agent.log import Log
 from agent.provision_record import ProvisionStore
 from agent.provision_request import ProvisionRequest
@@ -23,7 +25,6 @@ from agent.wire import answer, errors_as_sentences, require_bearer
 
 LARGEST_BODY = 1024 * 1024
 LONGEST_KEY = 255
-RUNTIME = "loopback"
 _METHODS = {"/pool/health": "GET", "/pool/provision": "POST", "/pool/self-destruct": "POST"}
 _CLOSE_SECONDS = 1.0
 
@@ -34,6 +35,7 @@ class PoolRoutes:
     def __init__(
         self,
         settings: Settings,
+        runtime: str,
         convos: ConvosClient,
         provisioner: Provisioner,
         session: aiohttp.ClientSession,
@@ -41,6 +43,7 @@ class PoolRoutes:
         log: Log,
     ) -> None:
         self._settings = settings
+        self._runtime = runtime
         self._convos = convos
         self._provisioner = provisioner
         self._session = session
@@ -64,7 +67,7 @@ class PoolRoutes:
         if not status.ready:
             return answer({"ready": False}, status=503)
         clean = status.clean and not self._provisioner.touched
-        return answer({"ready": True, "version": __version__, "runtime": RUNTIME, "clean": clean})
+        return answer({"ready": True, "version": __version__, "runtime": self._runtime, "clean": clean})
 
     async def provision(self, request: web.Request) -> web.Response:
         """Bind this instance to its one conversation."""
@@ -109,7 +112,7 @@ class Serving:
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, gateway: PortOfGateway, *, end: Callable[[], None], log: Log
+    settings: Settings, kind: Gateway, gateway: PortOfGateway, *, end: Callable[[], None], log: Log
 ) -> AsyncIterator[Serving]:
     """Serve until the block is left."""
     # One connection per request: on loopback it costs nothing, and no request ever meets a connection
@@ -122,10 +125,11 @@ async def serving(
         max_line_size=65536,
         max_field_size=65536,
     ) as session:
-        convos = ConvosClient(session, gateway, settings.token, settings.network)
-        provisioner = Provisioner(convos, ProvisionStore(settings.state_dir), settings.state_dir / "workspace", log)
+        convos = ConvosClient(session, gateway, settings.token, settings.network, readiness_path=kind.readiness_path)
+        instructions = InstructionFiles(settings.state_dir / "workspace", kind.instruction_blocks)
+        provisioner = Provisioner(convos, ProvisionStore(settings.state_dir), instructions, log)
         app = web.Application(client_max_size=LARGEST_BODY, middlewares=[errors_as_sentences(log)])
-        PoolRoutes(settings, convos, provisioner, session, end, log).add_to(app)
+        PoolRoutes(settings, kind.name, convos, provisioner, session, end, log).add_to(app)
         app.router.add_route("*", "/{rest:.*}", Proxy(session, gateway, log).forward)
         # A caller who hangs up cancels its handler, so that an idle stream does not stay open upstream.
         runner = web.AppRunner(

@@ -6,6 +6,7 @@ import asyncio
 import signal
 
 from agent.durable import write_durably
+from agent.gateway import Gateway
 from agent.gateway_process import GatewayEnd, GatewayProcess
 from agent.log import Log
 from agent.provision_record import UnreadableRecordError
@@ -14,19 +15,25 @@ from agent.settings import Settings
 SETTLE_SECONDS = 2.0
 
 
-async def run(settings: Settings, log: Log) -> int:
+async def run(settings: Settings, kind: Gateway, log: Log) -> int:
     """Supervise until the end; the exit status of the process."""
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
     port_file = settings.state_dir / "port"
-    gateway = GatewayProcess(settings.gateway_command, log=log)
+    gateway = GatewayProcess(
+        kind.command,
+        environment=kind.environment,
+        directory=kind.directory,
+        grace_seconds=kind.grace_seconds,
+        log=log,
+    )
     supervision = asyncio.create_task(gateway.supervise())
     try:
         port_file.unlink(missing_ok=True)
         await _first_of(supervision, gateway.started)
-        await _serve(settings, gateway, supervision, ending, log)
+        await _serve(settings, kind, gateway, supervision, ending, log)
     except UnreadableRecordError as error:
         log.error("this instance cannot tell whether it was provisioned: destroy it", reason=error)
         return 1
@@ -44,6 +51,7 @@ async def run(settings: Settings, log: Log) -> int:
 
 async def _serve(
     settings: Settings,
+    kind: Gateway,
     gateway: GatewayProcess,
     supervision: asyncio.Task[GatewayEnd],
     ending: asyncio.Event,
@@ -52,7 +60,7 @@ async def _serve(
     # Imported only now: loading aiohttp takes as long here as in the gateway, which is loading it meanwhile.
     from agent.server import serving  # noqa: PLC0415
 
-    async with serving(settings, gateway, end=ending.set, log=log) as server:
+    async with serving(settings, kind, gateway, end=ending.set, log=log) as server:
         write_durably(settings.state_dir / "port", f"{server.port}\n".encode(), mode=0o644)
         log.info("serving", host=settings.host, port=server.port, instance=settings.instance_id, env=settings.network)
         await _first_of(supervision, ending)

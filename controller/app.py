@@ -158,7 +158,14 @@ class _Service:
         opened: dict[str, Backend] = {}
         try:
             for name in self._settings.backends:
-                opened[name] = await importlib.import_module(f"controller.backends.{name}").open_backend(options)
+                module = importlib.import_module(f"controller.backends.{name}")
+                try:
+                    opened[name] = await module.open_backend(options)
+                except Misconfigured as error:
+                    # Who has chosen it is told; who has not need not care for the DOCKER_HOST of another program.
+                    if "backends" in self._settings.model_fields_set:
+                        raise
+                    log.warning("backend %s is left out: %s", name, error)
             yield opened
         finally:
             for backend in opened.values():

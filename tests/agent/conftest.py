@@ -51,6 +51,10 @@ class Instance:
     """One supervisor process, its gateway, and their state directory; it can be started again on the same state."""
 
     token = TOKEN
+    deadline_seconds = DEADLINE_SECONDS
+    """How long it has to become ready."""
+    pause_seconds = 0.02
+    """How long to wait between two looks at whether it is."""
 
     def __init__(self, state_dir: Path, environment: dict[str, str]) -> None:
         self.state_dir = state_dir
@@ -126,13 +130,13 @@ class Instance:
             return Reply(response.status, response.content_type, dict(response.headers), await response.read())
 
     async def ready(self) -> Reply:
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + self.deadline_seconds
         while True:
             reply = await self.ask("GET", "/pool/health", token=None)
             if reply.status == 200:
                 return reply
             assert time.monotonic() < deadline, self.log
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(self.pause_seconds)
 
     async def provision(self, key: str | None = "claim-1", **fields: Any) -> Reply:
         body = {"agentName": "Tokyo", "instructions": INSTRUCTIONS, **fields}

@@ -12,8 +12,11 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
+from agent.gateway import loopback
 from agent.log import Log
+from agent.proxy import forwarded_headers
 from agent.server import serving
 from agent.settings import Settings
 
@@ -133,7 +136,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 @pytest.fixture
 async def base(upstream: Upstream, tmp_path: Path) -> AsyncIterator[str]:
     settings = Settings(token="token", port=0, state_dir=tmp_path)
-    async with serving(settings, upstream, end=lambda: None, log=Log("agent")) as server:
+    async with serving(settings, loopback(settings), upstream, end=lambda: None, log=Log("agent")) as server:
         yield f"http://127.0.0.1:{server.port}"
 
 
@@ -173,6 +176,27 @@ async def test_the_gateway_learns_that_a_peer_came_through_the_proxy(client: aio
         "agent.example",
         "agent.example",
     )
+
+
+async def test_a_process_inside_the_instance_is_no_proxied_peer(client: aiohttp.ClientSession, base: str) -> None:
+    async with client.get(f"{base}/echo") as response:
+        seen = {name for name, _ in (await response.json())["headers"]}
+    assert seen.isdisjoint({"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"})
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "chain"),
+    [
+        pytest.param("203.0.113.7", {}, "203.0.113.7", id="somebody outside"),
+        pytest.param("203.0.113.7", {"X-Forwarded-For": "::1"}, "::1, 203.0.113.7", id="somebody who pretends"),
+        pytest.param("::1", {"X-Forwarded-For": "203.0.113.7"}, "203.0.113.7, ::1", id="a proxy on this host"),
+        pytest.param("127.0.0.1", {"Via": "1.1 proxy"}, "127.0.0.1", id="a proxy that says nothing more"),
+    ],
+)
+def test_everybody_else_is_named_to_the_gateway(peer: str, headers: dict[str, str], chain: str) -> None:
+    # Nobody can connect to a test from outside.
+    request = make_mocked_request("GET", "/", headers=headers).clone(remote=peer)
+    assert forwarded_headers(request)["X-Forwarded-For"] == chain
 
 
 async def test_an_answer_is_passed_on_while_it_is_still_being_made(

@@ -43,7 +43,7 @@ def test_where_it_listens(environment: dict[str, str], host: str) -> None:
     ("environment", "named"),
     [
         pytest.param({"OPENCLAW_GATEWAY_TOKEN": " "}, "OPENCLAW_GATEWAY_TOKEN", id="no token"),
-        pytest.param({"AGENT_GATEWAY": "openclaw"}, "AGENT_GATEWAY", id="another gateway"),
+        pytest.param({"AGENT_GATEWAY": "hermes"}, "AGENT_GATEWAY", id="another gateway"),
         pytest.param({"XMTP_ENV": "staging"}, "XMTP_ENV", id="another network"),
         pytest.param({"PORT": "http"}, "PORT", id="a port that is a word"),
         pytest.param({"PORT": "65536"}, "PORT", id="a port too high"),

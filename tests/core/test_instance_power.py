@@ -25,7 +25,7 @@ def at_rest(found: ObservedInstance) -> ObservedInstance:
 
 def seen(phase: str = "Idle", *, held_by: str | None = None, **facts: Any) -> ObservedInstance:
     status = {"phase": phase, "readyAt": at(-100), "launchedAt": at(-110), "url": RUNNING.url, "backendId": "4711"}
-    known = {"timing": PAUSING, "probe": WELL, "remote": RUNNING} | facts
+    known: dict[str, Any] = {"timing": PAUSING, "probe": WELL, "remote": RUNNING} | facts
     return at_rest(ObservedInstance(instance=instance(claim=held_by, status=status), **known))
 
 

@@ -58,9 +58,8 @@ class Backend:
     async def rename(self, uid: str, *, pool: str, agent_name: str) -> Remote:
         raise NotImplementedError
 
-    async def logs(self, uid: str, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[bytes]:
+    def logs(self, uid: str, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[bytes]:
         raise NotImplementedError
-        yield b""
 
     async def close(self) -> None:
         raise NotImplementedError

@@ -14,7 +14,8 @@ OFTEN = {"intervalSeconds": 5, "failureThreshold": 2, "timeoutSeconds": 1}
 
 
 async def warm(world: World, idle: int = 2, **spec: Any) -> None:
-    world.create_pool(**{"minIdle": idle, "maxTotal": 10, "warmStrategy": "Paused", "health": OFTEN} | spec)
+    whole: dict[str, Any] = {"minIdle": idle, "maxTotal": 10, "warmStrategy": "Paused", "health": OFTEN} | spec
+    world.create_pool(**whole)
     world.start()
     await world.until_warm(idle)
     if world.server.list(AgentInstance) and spec.get("warmStrategy") != "Running":

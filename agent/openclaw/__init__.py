@@ -1,0 +1,1 @@
+"""OpenClaw as the gateway of an instance: its configuration, its workspace, and its process."""
