@@ -181,7 +181,10 @@ class Backend(Protocol):
         ...
 
     def changes(self) -> AsyncIterator[Remote]:
-        """Remotes whose state changed, as soon as that is known. A hint: ``list`` stays the truth."""
+        """Remotes whose state changed, as soon as that is known. A hint: ``list`` stays the truth.
+
+        ``Transient`` when the backend was lost: whatever happened meanwhile is told to who follows again.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
 """Where instances run: one module per backend, found by the name that a pool's spec gives it."""
 
-KNOWN = ("process",)
+KNOWN = ("process", "docker")
 """Modules of this package that hold a backend."""

@@ -108,7 +108,8 @@ class Remotes:
                 async for remote in self.backend.changes():
                     self.learn(remote)
             except AgentpoolError as error:
-                log.warning("backend %s stopped telling of changes, following it again: %s", self.name, error)
+                level = logging.WARNING if self.in_use() else logging.INFO
+                log.log(level, "backend %s stopped telling of changes, following it again: %s", self.name, error)
                 # It may be gone, or have been restarted: what died of that is not to be blamed on launches.
                 self.health = replace(self.health, since=self._clock())
                 await self.list_once()

@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 
 from controller.ports import Backend
+from tests.contract.backend.docker_harness import DockerHarness
 from tests.contract.backend.harness import Harness, ProcessHarness
 
-WORLDS = {"process": ProcessHarness}
-"""How to make the world of each implementation, in an empty directory."""
 
-
-@pytest.fixture(params=WORLDS)
+@pytest.fixture(params=["process", "docker"])
 async def harness(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Harness]:
-    """A world without instances."""
-    world = WORLDS[request.param](tmp_path / "instances")
+    """A world without instances, of each implementation that this host can have."""
+    world: Harness
+    if request.param == "docker":
+        world = DockerHarness(request.getfixturevalue("docker_host"), request.getfixturevalue("stub_image"))
+    else:
+        world = ProcessHarness(tmp_path / "instances")
     yield world
     await world.close()
 
@@ -30,5 +32,13 @@ async def backend(harness: Harness) -> Backend:
 async def processes(tmp_path: Path) -> AsyncIterator[ProcessHarness]:
     """The world of the process backend, for what only that can do."""
     world = ProcessHarness(tmp_path / "instances")
+    yield world
+    await world.close()
+
+
+@pytest.fixture
+async def containers(docker_host: str, stub_image: str) -> AsyncIterator[DockerHarness]:
+    """The world of the docker backend, for what only that can do."""
+    world = DockerHarness(docker_host, stub_image)
     yield world
     await world.close()

@@ -28,6 +28,11 @@ Behaviour = Literal["serve", "fail", "stubborn"]
 class Harness(Protocol):
     """One world in which backends of one kind run; each ``make`` is a controller that starts in it."""
 
+    pauses: bool
+    """Whether its instances can be frozen."""
+    renames: bool
+    """Whether it shows names."""
+
     async def make(self, installation: str | None = None) -> Backend:
         """A backend that has started, over what is already there; of the world's installation unless named."""
         ...
@@ -52,6 +57,10 @@ class Harness(Protocol):
         """How many remotes of the instance run, whatever the backend says."""
         ...
 
+    async def is_frozen(self, uid: str) -> bool:
+        """Whether it is frozen, whatever the backend says."""
+        ...
+
     async def close(self) -> None:
         """End the world."""
         ...
@@ -59,6 +68,9 @@ class Harness(Protocol):
 
 class ProcessHarness:
     """Real processes below a directory."""
+
+    pauses = False
+    renames = False
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -107,6 +119,9 @@ class ProcessHarness:
 
     async def count_running(self, uid: str) -> int:
         return len(self.processes(uid))
+
+    async def is_frozen(self, uid: str) -> bool:
+        return any(_status(process) == psutil.STATUS_STOPPED for process in self.processes(uid))
 
     def processes(self, uid: str) -> list[psutil.Process]:
         """Every living process that has the environment of the instance."""
