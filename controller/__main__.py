@@ -1,4 +1,4 @@
-"""The command line: agentpool run, agentpool standalone."""
+"""The command line: agentpool run, agentpool standalone, agentpool logs, agentpool image bake."""
 
 import asyncio
 import signal
@@ -9,10 +9,12 @@ from typing import Any
 
 import click
 import uvloop
-from pydantic import ValidationError
 
 from controller import logs
 from controller.app import serve
+from controller.commands.image_bake import Request, bake_image
+from controller.commands.instance_logs import LogsOrder, show_logs
+from controller.commands.invocation import Invocation, settings_of
 from controller.errors import AgentpoolError
 from controller.model.crd import custom_resource_definitions
 from controller.settings import Settings
@@ -25,6 +27,16 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--log-format", type=click.Choice(["readable", "json"]), help="How log records look."),
         click.option("--http-port", type=int, help="Port for /healthz, /readyz and /metrics. [default: 8090]"),
         click.option("--http-host", help="Address for the same. [default: 127.0.0.1]"),
+    ):
+        command = option(command)
+    return command
+
+
+def _cluster_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--context", help="Context of the kubeconfig."),
+        click.option("--kubeconfig", type=click.Path(path_type=Path), help="Which API server to ask."),
+        click.option("--namespace", "-n", "namespace", help="Namespace to look in. [default: the context's own]"),
     ):
         command = option(command)
     return command
@@ -45,7 +57,7 @@ def cli() -> None:
 @_options
 def run(**options: Any) -> None:
     """Operate the pools of a Kubernetes cluster, or of any API server that a kubeconfig names."""
-    settings = _settings(options)
+    settings = settings_of(options)
     _main(settings, lambda stop: serve(settings, stop=stop))
 
 
@@ -61,7 +73,7 @@ def run(**options: Any) -> None:
 @_options
 def standalone(data_dir: Path, port: int, **options: Any) -> None:
     """Run an API server and the operator in one process: for laptops, tests and single hosts."""
-    settings = _settings({**options, "kubeconfig": data_dir / "kubeconfig", "state_dir": data_dir})
+    settings = settings_of({**options, "kubeconfig": data_dir / "kubeconfig", "state_dir": data_dir})
 
     async def work(stop: asyncio.Event) -> None:
         server = StandaloneServer(data_dir, port=port, crds=custom_resource_definitions())
@@ -72,19 +84,61 @@ def standalone(data_dir: Path, port: int, **options: Any) -> None:
     _main(settings, work)
 
 
+@cli.command("logs")
+@click.argument("instance")
+@click.option("--claim", is_flag=True, help="INSTANCE is the name of an AgentClaim: show the agent that it got.")
+@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="The last N lines only. [default: all]")
+@click.option("--follow", "-f", is_flag=True, help="Go on with what it writes from now on, until it ends.")
+@_cluster_options
+@click.option("--operator-namespace", help="Where the operator keeps its own Secret. [default: default]")
+@click.option("--state-dir", type=click.Path(path_type=Path), help="Where local instances live. [default: .agentpool]")
+def show(instance: str, claim: bool, tail: int | None, follow: bool, namespace: str | None, **options: Any) -> None:
+    """Show what an instance has written to its standard output and error, wherever it runs.
+
+    INSTANCE is the name of an AgentInstance, or with --claim that of an AgentClaim.
+    """
+    settings, invocation = settings_of(options), Invocation()
+    order = LogsOrder(instance, claim, namespace, tail, follow)
+    invocation.run(lambda: show_logs(order, settings, invocation), tidies=False)
+
+
+@cli.group()
+def image() -> None:
+    """Make images for pools."""
+
+
+@image.command()
+@click.argument("pool", required=False)
+@click.option("--file", "-f", type=click.Path(path_type=Path), help="Take the pool from a YAML file; - is stdin.")
+@click.option("--tag", required=True, metavar="NAME[:TAG]", help="What the golden image is to be called.")
+@click.option("--timeout", type=click.FloatRange(1, 86400), default=600, show_default=True, help="Seconds to be ready.")
+@click.option("--leave-out", multiple=True, metavar="PATTERN", help="Leave files out, below template.stateDir; repeat.")
+@_cluster_options
+def bake(
+    pool: str | None,
+    file: Path | None,
+    tag: str,
+    timeout: float,
+    leave_out: tuple[str, ...],
+    namespace: str | None,
+    **options: Any,
+) -> None:
+    """Bake a golden image: a pool that starts from it has its instances ready sooner.
+
+    Starts one instance of POOL that is nobody's, on the Docker engine of DOCKER_HOST, and waits until it is ready. What
+    it has laid out in its state directory by then becomes a layer over the pool's own image. It is given placeholders
+    for all that comes from Secrets and a token of its own; an image that would hold one of them, a private key or a
+    conversation is refused. Pids, locks, sockets, logs and a gateway's own identity are left out: each instance makes
+    its own.
+    """
+    settings, invocation = settings_of(options), Invocation()
+    request = Request(pool, file, namespace, tag, timeout, leave_out)
+    invocation.run(lambda: bake_image(request, settings), tidies=True)
+
+
 def main() -> None:
     """Run the command line."""
     cli()
-
-
-def _settings(options: dict[str, Any]) -> Settings:
-    try:
-        return Settings(**{name: value for name, value in options.items() if value not in (None, ())})
-    except ValidationError as error:
-        for problem in error.errors():
-            name = ".".join(str(part) for part in problem["loc"])
-            click.echo(f"agentpool: setting {name}: {problem['msg']}", err=True)
-        sys.exit(2)
 
 
 def _main(settings: Settings, work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:

@@ -102,11 +102,16 @@ def _part(node: Node, part: str, name: str, child: Node) -> Iterator[tuple[str, 
     return _fields(child, f"{part}.{name}", required=name in node.get("required", ()))
 
 
-def _commands() -> Iterator[str]:
-    for name, command in sorted(cli.commands.items()):
-        yield f"### agentpool {name}\n\n{command.help}\n"
+def _commands(group: click.Group = cli, words: str = "agentpool") -> Iterator[str]:
+    for name, command in sorted(group.commands.items()):
+        whole = f"{words} {name}"
+        if isinstance(command, click.Group):
+            yield from _commands(command, whole)
+            continue
         context = click.Context(command)
-        records = [option.get_help_record(context) for option in command.params]
+        arguments = [it.make_metavar(context) for it in command.params if isinstance(it, click.Argument)]
+        yield f"### {' '.join([whole, *arguments])}\n\n{inspect.cleandoc(command.help or '')}\n"
+        records = [option.get_help_record(context) for option in command.params if isinstance(option, click.Option)]
         yield from _table(("option", "meaning"), [(f"`{record[0]}`", record[1]) for record in records if record])
 
 

@@ -1,15 +1,19 @@
 """The process backend: instances are processes on the host of the operator, for development and single hosts."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from controller.backends.process.backend import ProcessBackend
+from controller.ports import BackendOptions
 
-__all__ = ["ProcessBackend", "open_backend"]
+__all__ = ["ProcessBackend", "open_backend", "open_logs"]
 
 
-async def open_backend(root: Path, installation: str, default_command: Sequence[str]) -> ProcessBackend:
+async def open_backend(options: BackendOptions) -> ProcessBackend:
     """The backend over a directory, with what is there taken up."""
-    backend = ProcessBackend(root, installation=installation, default_command=default_command)
+    backend = await open_logs(options)
     await backend.start()
     return backend
+
+
+async def open_logs(options: BackendOptions) -> ProcessBackend:
+    """The backend for its ``logs`` only: nothing is written, watched or taken up beside the operator that runs."""
+    root = options.state_dir / "instances"
+    return ProcessBackend(root, installation=options.installation, default_command=options.default_command)

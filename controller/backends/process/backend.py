@@ -10,11 +10,12 @@ from typing import Any
 from controller.backends.process.family import Instance
 from controller.backends.process.homes import Damaged, Homes
 from controller.backends.process.joint import carry_through
+from controller.backends.process.log_stream import LogStream
 from controller.backends.process.record import Ending, Record
 from controller.backends.process.spawn import choose_port, environment, resolve, spawn
 from controller.backends.process.table import boot_id
 from controller.backends.process.watch import Watch
-from controller.errors import AgentpoolError, Misconfigured, Refused, Transient
+from controller.errors import AgentpoolError, Misconfigured, Missing, Refused, Transient
 from controller.ports import LaunchOrder, Remote
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,26 @@ class ProcessBackend:
         self._hints.pop(uid, None)
         return True
 
+    async def pause(self, uid: str) -> Remote:
+        """``Refused``: its callers' connections, and its own deadlines, would not wait for a stopped process."""
+        await self._find(uid)
+        raise Refused(
+            "PauseUnsupported",
+            "the process backend cannot pause instances: set warmStrategy to Running, or use backend.docker",
+        )
+
+    async def resume(self, uid: str) -> Remote:
+        """Find it running: nothing is ever paused."""
+        return await self._find(uid)
+
+    async def rename(self, uid: str, *, pool: str, agent_name: str) -> Remote:
+        """Find it as it is: processes show no names."""
+        return await self._find(uid)
+
+    def logs(self, uid: str, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[bytes]:
+        """What is in its log file. Needs no ``start``, and disturbs nobody."""
+        return LogStream(self._homes, self._installation, uid).chunks(tail, follow=follow)
+
     async def list(self) -> Sequence[Remote]:
         """Every instance with a directory or a process."""
         records = await asyncio.to_thread(self._read_all)
@@ -149,6 +170,20 @@ class ProcessBackend:
             instance = await self._take_up(order.uid)
             if instance is None:
                 return (await self._start(order)).record.remote()
+        return await self._as_it_is(instance)
+
+    async def _find(self, uid: str) -> Remote:
+        async with self._homes.lock(uid):
+            try:
+                instance = await self._take_up(uid)
+            except Refused:
+                # Another installation's: to this one it is unknown.
+                instance = None
+        if instance is None:
+            raise Missing(f"instance {uid} has neither a directory below {self._homes.root} nor a process")
+        return await self._as_it_is(instance)
+
+    async def _as_it_is(self, instance: Instance) -> Remote:
         if instance.record.exit is None:
             await self._watch.settle(instance)
         return instance.record.remote()

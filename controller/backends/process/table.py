@@ -123,6 +123,12 @@ def identify(pid: int) -> Identity | None:
     return process.identity if process is not None else None
 
 
+def runs(identity: Identity) -> bool:
+    """Whether exactly that process runs; a zombie does not."""
+    process = _read(identity.pid, None)
+    return process is not None and process.identity == identity and not process.ended
+
+
 def boot_id() -> str:
     """Names the run of the kernel: start times of another run mean nothing."""
     return (PROC / "sys/kernel/random/boot_id").read_text().strip()

@@ -1,0 +1,1 @@
+"""What the agentpool command does besides operating: short-lived work for a person at a terminal."""

@@ -1,0 +1,54 @@
+"""Where commands are typed: what they print, and how they end."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.commands import EXECUTABLE, MISTAKES
+from tests.e2e.waiting import DEADLINE
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended; a negative code is the signal that ended it."""
+
+    code: int
+    out: bytes
+    said: str
+    """What it wrote to standard error."""
+
+
+class Terminal:
+    """Starts agentpool commands in an environment of its own."""
+
+    def __init__(self, folder: Path, **env: str) -> None:
+        hidden = ("AGENTPOOL_", "KUBECONFIG", "DOCKER_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+        self.env = {**inherited, "HOME": str(folder), **env}
+        self.folder = folder
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def run(self, *arguments: str, **env: str) -> Done:
+        """A command that ends by itself."""
+        process = self.start(*arguments, **env)
+        return self.end_of(process)
+
+    def end_of(self, process: "subprocess.Popen[bytes]") -> Done:
+        out, said = process.communicate(timeout=2 * DEADLINE)
+        assert not any(mistake in said.decode() for mistake in MISTAKES), said.decode()
+        return Done(process.returncode, out or b"", said.decode())
+
+    def start(self, *arguments: str, stdout: Any = subprocess.PIPE, **env: str) -> "subprocess.Popen[bytes]":
+        """A command that runs on."""
+        process = subprocess.Popen(
+            [str(EXECUTABLE), *arguments],
+            cwd=self.folder,
+            env={**self.env, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+        )
+        self.started.append(process)
+        return process
