@@ -94,6 +94,8 @@ def _environment(
 ) -> dict[str, str]:
     """The supervisor's, with everything that OpenClaw writes moved into the state directory: the rest is read-only."""
     return {
+        # What Node has compiled is kept with the state, and by a golden image: it halves the time to boot.
+        "NODE_COMPILE_CACHE": str(state / "compile-cache"),
         **environment,
         "HOME": str(home),
         "OPENCLAW_STATE_DIR": str(state),

@@ -80,6 +80,7 @@ async def test_the_gateway_runs_in_its_own_group_and_writes_only_to_the_state_di
         "OPENCLAW_STATE_DIR": str(state),
         "OPENCLAW_CONFIG_PATH": str(state / "openclaw.json"),
         "OPENCLAW_WORKSPACE_DIR": str(state / "workspace"),
+        "NODE_COMPILE_CACHE": str(state / "compile-cache"),
         "OPENCLAW_NO_RESPAWN": "1",
         "OPENCLAW_PRIMARY_MODEL": "openrouter/some/model",
         "OPENCLAW_GATEWAY_TOKEN": instance.token,

@@ -64,6 +64,9 @@ def container_configuration(order: LaunchOrder, installation: str) -> Configurat
         "Env": _environment(order),
         "Labels": _labels(order, installation),
         "ExposedPorts": {port: {}},
+        # The operator asks the runtime itself; the image's own check would run a program every few seconds in every
+        # idle container, and call a paused one unhealthy.
+        "Healthcheck": {"Test": ["NONE"]},
         "Tty": False,
         "OpenStdin": False,
         "HostConfig": {

@@ -62,6 +62,7 @@ def at(configuration: Any, path: str) -> Any:
             {"9000/tcp": [{"HostIp": "0.0.0.0", "HostPort": ""}]},
         ),
         (order(port=9000), "ExposedPorts", {"9000/tcp": {}}),
+        (order(), "Healthcheck", {"Test": ["NONE"]}),
         (order(), "HostConfig.PidsLimit", 1024),
         (order(resources={"pids": 77}), "HostConfig.PidsLimit", 77),
         (order(), "HostConfig.Memory", None),
