@@ -8,11 +8,12 @@ USABLE := $(BIN)/python -c 'import pip' 2>/dev/null
 DATA   ?= .agentpool
 BACKEND ?= process
 IMAGE  ?=
+SECONDS ?= 120
 WORKERS ?= auto
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-openclaw verify crds docs bench lock fmt clean
+.PHONY: help install demo run test test-openclaw chaos verify crds docs bench lock fmt clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -43,6 +44,9 @@ test: install ## every test that can run here; says what it skipped and why
 test-openclaw: install ## install npm's OpenClaw into a cache folder (OPENCLAW_CACHE) and run the tests that need it
 	@$(BIN)/python -m tests.openclaw.installation
 	@REQUIRE_OPENCLAW=1 $(BIN)/python -m pytest -p tests.tooling.skips -r fE tests/openclaw $(ARGS)
+
+chaos: install ## kill operator, Docker engine and containers at random for SECONDS=120, and see that nothing is lost
+	@AGENTPOOL_CHAOS_SECONDS=$(SECONDS) $(BIN)/python -m pytest -p tests.tooling.skips -r fE -k standalone tests/e2e_docker/test_chaos.py $(ARGS)
 
 verify: install ## style, types, layers, and whether the generated files are up to date
 	@$(BIN)/ruff check .

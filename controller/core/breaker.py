@@ -51,9 +51,11 @@ class Breaker:
             self, state=BreakerState.OPEN, opened_at=now, last_failure=message, last_failure_at=now, changes_at=None
         )
 
-    def recovered(self) -> "Breaker":
+    def recovered(self, spec: CircuitBreaker) -> "Breaker":
         """The backend can be used: what was open for nothing else closes at once."""
-        return Breaker() if self.state is BreakerState.OPEN and self.failures == 0 else self
+        if self.state is not BreakerState.OPEN or self.failures >= spec.failures:
+            return self
+        return replace(self, state=BreakerState.CLOSED, opened_at=None) if self.failures else Breaker()
 
     def settle(self, spec: CircuitBreaker, ready_since: Iterable[datetime], now: datetime) -> "Breaker":
         """Closed once a launch after the last failure has proven itself, half-open once the pause is over."""

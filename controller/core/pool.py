@@ -126,7 +126,7 @@ def _judge(seen: ObservedPool, pool: AgentPool, census: Census, crashed: list[De
             breaker = breaker.failed(pool.spec.circuit_breaker, member.trouble, now)
     if not seen.backend.available:
         return breaker.tripped(seen.backend.message, now)
-    breaker = breaker.recovered()
+    breaker = breaker.recovered(pool.spec.circuit_breaker)
     if breaker.last_failure_at is None:
         return breaker
     ready_since = [m.ready_at for m in (*census.idle, *census.claimed) if m.ready_at is not None]

@@ -124,8 +124,9 @@ class Template(Schema):
     port: Annotated[int, Field(ge=1024, le=65535)] = 8080
     """Where the program listens inside its container; it is told so by PORT. The process backend chooses one itself."""
     state_dir: Annotated[str, Field(min_length=2, max_length=256, pattern=r"^/[^:,\s]+$")] = "/data"
-    """Where the instance keeps its state inside its container; it is told so by OPENCLAW_STATE_DIR. The rest of the
-    file system may be read-only. The process backend chooses one itself."""
+    """Where the instance keeps its state inside its container; it is told so by OPENCLAW_STATE_DIR. The image must have
+    that directory, and its user must own it. The rest of the file system may be read-only. The process backend
+    chooses one itself."""
     volume: Volume | None = None
     """A named volume for the state. Absent: the state ends with the container."""
     resources: Resources = Field(default_factory=Resources)

@@ -79,10 +79,18 @@ class Operations:
         endpoint = self._provisioner.endpoint(instance, action.url)
         async with self._probes:
             found = await self._runtime.probe(endpoint, timeout=timeout)
-        failures = 0 if found.ready else (facts.probe.failures + 1 if facts.probe is not None else 1)
+        failures = 0 if found.ready else self._failures(instance, facts.probe)
         facts.probe = ProbeFact(self._clock(), found.ready, failures, found.detail)
         if self._view.suspect(action.instance, failures > 0):
             self._suspicion(instance)
+
+    def _failures(self, instance: AgentInstance, last: ProbeFact | None) -> int:
+        before, remotes = last.failures if last is not None else 0, self._remotes_of(instance)
+        if instance.spec.claim_ref is None and remotes is not None and not remotes.health.available:
+            # With its engine its port may be away, and be back in a moment: nobody gets it meanwhile, but it is not
+            # given up either. A claimed one is: its owner is to know, and it is well again when it answers again.
+            return max(before, 1)
+        return before + 1
 
     async def rename(self, action: Rename) -> None:
         """Have the backend show whose it is: a help for people, which never stands in the way of anything else."""

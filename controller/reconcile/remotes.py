@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -33,6 +34,7 @@ class Remotes:
         self._changed = changed
         self._clock = clock
         self._listing = asyncio.Lock()
+        self._doubted = asyncio.Event()
         self._remotes: dict[str, Remote] = {}
         self._learned: dict[str, int] = {}
         self._sequence = 0
@@ -81,7 +83,8 @@ class Remotes:
             found = {remote.uid: remote for remote in await self.backend.list()}
         except AgentpoolError as error:
             reason = error.reason if isinstance(error, Refused) else "BackendUnavailable"
-            self._set_health(BackendHealth(False, reason, f"backend {self.name} cannot be read: {error}"))
+            since = self._clock() if self.health.available else self.health.since
+            self._set_health(BackendHealth(False, reason, f"backend {self.name} cannot be read: {error}", since))
             return
         # What was learned while the list was under way is newer than the list.
         newer = {uid for uid, sequence in self._learned.items() if sequence > before}
@@ -99,8 +102,11 @@ class Remotes:
 
     async def _list_for_ever(self) -> None:
         while True:
+            self._doubted.clear()
             await self.list_once()
-            await asyncio.sleep(LIST_SECONDS if self.health.available else RETRY_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LIST_SECONDS if self.health.available else RETRY_SECONDS):
+                    await self._doubted.wait()
 
     async def _follow_for_ever(self) -> None:
         while True:
@@ -112,7 +118,7 @@ class Remotes:
                 log.log(level, "backend %s stopped telling of changes, following it again: %s", self.name, error)
                 # It may be gone, or have been restarted: what died of that is not to be blamed on launches.
                 self.health = replace(self.health, since=self._clock())
-                await self.list_once()
+                self._doubted.set()
             await asyncio.sleep(RETRY_SECONDS)
 
     def _set_health(self, health: BackendHealth) -> None:

@@ -101,6 +101,12 @@ def _alone(what: str) -> Iterator[Path]:
         yield folder
 
 
+def require_own_engine() -> None:
+    """For tests that are rough with an engine, and so need one of their own: skip or fail where none can be started."""
+    if lack := why_no_engine():
+        _cannot(lack)
+
+
 def _cannot(reason: str) -> NoReturn:
     if os.environ.get("REQUIRE_DOCKER") == "1":
         pytest.fail(f"REQUIRE_DOCKER=1, but {reason}", pytrace=False)

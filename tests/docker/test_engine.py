@@ -15,8 +15,9 @@ import pytest
 from tests.docker import remains
 from tests.docker.api import Engine, EngineError
 from tests.docker.conftest import Container, until
-from tests.docker.engine import PrivateEngine, answering_engine, why_no_engine
+from tests.docker.engine import PrivateEngine, answering_engine
 from tests.docker.image import stub_image
+from tests.docker.plugin import require_own_engine
 
 ROOT = Path(__file__).parents[2]
 NewEngine = Callable[..., PrivateEngine]
@@ -25,8 +26,7 @@ NewEngine = Callable[..., PrivateEngine]
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A short one: sockets are below it."""
-    if lack := why_no_engine():
-        pytest.skip(lack)
+    require_own_engine()
     made = Path(tempfile.mkdtemp(prefix="ap-"))
     yield made
     shutil.rmtree(made)

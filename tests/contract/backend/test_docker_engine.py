@@ -24,7 +24,8 @@ from tests.contract.backend.docker_harness import DockerHarness, told
 from tests.contract.backend.harness import end, eventually
 from tests.docker import api, image
 from tests.docker.api import EngineError
-from tests.docker.engine import PrivateEngine, why_no_engine
+from tests.docker.engine import PrivateEngine
+from tests.docker.plugin import require_own_engine
 
 RUNNING, EXITED = RemoteState.RUNNING, RemoteState.EXITED
 
@@ -39,8 +40,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture
 def own_engine(folder: Path) -> Iterator[PrivateEngine]:
     """An engine that may be killed; containers live on without it."""
-    if lack := why_no_engine():
-        pytest.skip(lack)
+    require_own_engine()
     engine = PrivateEngine(folder / "engine", live_restore=True)
     try:
         engine.start()
@@ -155,8 +155,7 @@ async def test_an_operator_starts_without_an_engine_and_finds_it_later(own_engin
 
 
 async def test_a_full_disk_is_told_as_that_and_passes_when_there_is_room_again(folder: Path) -> None:
-    if lack := why_no_engine():
-        pytest.skip(lack)
+    require_own_engine()
     place = folder / "small"
     place.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", place], check=False)

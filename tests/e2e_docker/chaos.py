@@ -1,0 +1,184 @@
+"""Two minutes of bad luck: users claim and give back, while whatever can be killed is killed."""
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import httpx
+
+from tests.docker.api import EngineError
+from tests.docker.engine import PrivateEngine
+from tests.e2e.api import Object
+from tests.e2e_docker.stage import DockerSystem
+
+MOST_CLAIMS = 8
+"""How many claims the users hold at once."""
+REST_SECONDS = 420.0
+"""After which the system counts as never coming to rest; generous, since the machine may be busy."""
+
+T = TypeVar("T")
+
+
+def at_last(check: Callable[[], T], otherwise: Callable[[], object], seconds: float = REST_SECONDS) -> T:
+    """As ``eventually``, with the patience that twenty containers need, and with servers that are away for a while."""
+    end = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            if outcome := check():
+                return outcome
+        assert time.monotonic() < end, f"the condition was not met in time: {otherwise()}"
+        time.sleep(0.25)
+
+
+class Chaos:
+    """What happens to one system and its engine, drawn from seeded dice."""
+
+    def __init__(self, system: DockerSystem, engine: PrivateEngine, pool: str, dice: random.Random) -> None:
+        self.claims: list[str] = []
+        """Those that were not given back."""
+        self.counts: Counter[str] = Counter()
+        self._system = system
+        self._engine = engine
+        self._pool = pool
+        self._dice = dice
+
+    def run(self, seconds: float) -> None:
+        """Every kind of trouble comes once before any comes again."""
+        troubles = (
+            self.kill_operator,
+            self.kill_operator,
+            self.kill_engine,
+            self.kill_engine_and_containerd,
+            self.restart_engine,
+            self.kill_both,
+            self.freeze_engine,
+            self.kill_operator_while_the_engine_is_frozen,
+            *(lambda verb=verb: self.on_a_container(verb) for verb in ("kill", "pause", "restart", "stop", "remove")),
+            *(lambda verb=verb: self.on_a_container(verb) for verb in ("kill", "pause", "remove")),
+        )
+        deck: list[Callable[[], None]] = []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            deck = deck or self._dice.sample(troubles, len(troubles))
+            self.use()
+            deck.pop()()
+            self.use()
+            time.sleep(self._dice.uniform(0.0, 1.0))
+
+    # What users do.
+
+    def use(self) -> None:
+        """Claim, or give back, a few times."""
+        for _ in range(self._dice.randrange(4)):
+            if len(self.claims) >= MOST_CLAIMS or (self.claims and self._dice.random() < 0.4):
+                self._give_back()
+            else:
+                self._claim()
+
+    def _claim(self) -> None:
+        number = self.counts["claims"] = self.counts["claims"] + 1
+        name = f"c{number}"
+        self.claims.append(name)
+        spec = {"pool": self._pool, "agentName": f"Agent {number}"}
+        body = {"apiVersion": "agentpool.dev/v1alpha1", "kind": "AgentClaim", "metadata": {"name": name}, "spec": spec}
+        answer = self._patiently(lambda: self._system.api.http.post(self._system.api.path("agentclaims"), json=body))
+        # A server that was killed may have stored it and not said so: then there is one already.
+        assert answer.status_code in {201, 409}, answer.text
+
+    def _give_back(self) -> None:
+        self.counts["given back"] += 1
+        name = self.claims.pop(self._dice.randrange(len(self.claims)))
+        path = self._system.api.path("agentclaims", name)
+        answer = self._patiently(lambda: self._system.api.http.delete(path))
+        assert answer.status_code in {200, 202, 404}, answer.text
+
+    def _patiently(self, attempt: Callable[[], httpx.Response]) -> httpx.Response:
+        return at_last(lambda: [attempt()], lambda: self._system.command.output[-3000:])[0]
+
+    # What goes wrong.
+
+    def kill_operator(self) -> None:
+        """kill -9; on the standalone server the API server goes with it."""
+        self.counts["kill -9 of the operator"] += 1
+        self._system.command.kill()
+        time.sleep(self._dice.uniform(0.0, 1.0))
+        self._system.command.start()
+
+    def kill_engine(self, *, containerd: bool = False) -> None:
+        """kill -9 of dockerd; users go on meanwhile."""
+        self.counts["kill -9 of dockerd" + (" and containerd" if containerd else "")] += 1
+        self._engine.kill(containerd=containerd)
+        self.use()
+        time.sleep(self._dice.uniform(0.0, 3.0))
+        self._engine.start()
+
+    def kill_engine_and_containerd(self) -> None:
+        """Both at once, so that only shims and containers are left."""
+        self.kill_engine(containerd=True)
+
+    def restart_engine(self) -> None:
+        """SIGTERM, and a new one."""
+        self.counts["restarts of dockerd"] += 1
+        self._engine.restart()
+
+    def kill_both(self) -> None:
+        """Operator and engine, and back in any order."""
+        self.counts["kill -9 of the operator and dockerd"] += 1
+        self._system.command.kill()
+        self._engine.kill()
+        comebacks: list[Callable[[], object]] = [self._system.command.start, self._engine.start]
+        self._dice.shuffle(comebacks)
+        for comeback in comebacks:
+            comeback()
+            time.sleep(self._dice.uniform(0.0, 1.0))
+
+    def freeze_engine(self) -> None:
+        """SIGSTOP of dockerd: orders and answers pile up, and are carried out late."""
+        self.counts["freezes of dockerd"] += 1
+        with self._frozen():
+            self.use()
+            time.sleep(self._dice.uniform(0.0, 3.0))
+
+    def kill_operator_while_the_engine_is_frozen(self) -> None:
+        """What it has ordered is carried out when it is no more, and the next one knows nothing of it."""
+        self.counts["kill -9 of the operator while dockerd was frozen"] += 1
+        with self._frozen():
+            self.use()
+            time.sleep(self._dice.uniform(0.0, 1.0))
+            self._system.command.kill()
+            if self._dice.random() < 0.5:
+                self._system.command.start()
+                time.sleep(self._dice.uniform(0.0, 2.0))
+        if not self._system.command.running:
+            self._system.command.start()
+
+    @contextlib.contextmanager
+    def _frozen(self) -> Iterator[None]:
+        pid = self._engine.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def on_a_container(self, verb: str) -> None:
+        """What a person does by hand to one of them."""
+        containers = self._system.containers()
+        if not containers:
+            return
+        running = [each for each in containers if each["State"] in {"running", "paused"}]
+        container: Object = self._dice.choice(running or containers)
+        # It may have ended, or gone, or be paused by now: then nothing happens.
+        with contextlib.suppress(EngineError):
+            if verb == "remove":
+                self._system.engine.delete(f"/containers/{container['Id']}", force="1", v="1")
+            else:
+                query = {"t": "1"} if verb in {"stop", "restart"} else {}
+                self._system.engine.post(f"/containers/{container['Id']}/{verb}", **query)
+            self.counts[f"docker {verb}"] += 1
