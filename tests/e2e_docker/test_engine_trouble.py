@@ -61,8 +61,12 @@ def up(engine: PrivateEngine, image: str) -> tuple[str, str]:
 
 def down(system: DockerSystem, engine: PrivateEngine, pool: str) -> None:
     """The pool says that its engine is away, and what to do."""
-    told = system.pool_says(pool, "BackendAvailable", "False/BackendUnavailable")
-    assert f"the Docker engine at {engine.host} does not answer: start it, or set DOCKER_HOST" in told
+    # An engine that is killed in the middle of an answer breaks the connection first.
+    sentence = f"the Docker engine at {engine.host} does not answer: start it, or set DOCKER_HOST"
+    eventually(
+        lambda: sentence in system.pool_says(pool, "BackendAvailable", "False/BackendUnavailable"),
+        lambda: system.describe(pool),
+    )
     assert system.get_pool(pool)["status"]["circuitBreaker"]["state"] == "Open"
     eventually(lambda: 'agentpool_backend_available{backend="docker"} 0.0' in system.command.metrics())
 

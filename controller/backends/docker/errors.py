@@ -32,7 +32,7 @@ def why_unreachable(address: Address, error: BaseException) -> str:
     for each in chain:
         if sentence := _of_tls(name, each) or _of_the_way(address, name, each):
             return sentence
-    return f"{name} broke off the connection ({error or type(error).__name__})"
+    return f"{name} broke off the connection ({error or type(error).__name__}): see that it runs"
 
 
 def _of_tls(name: str, error: BaseException) -> str | None:
