@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,10 @@ import orjson
 
 from controller.model import API_VERSION
 from tests.bench.api import ApiServer
+from tests.bench.figures import percentile
+from tests.bench.processes import UnfinishedError
 
+BIND_SECONDS = 60.0
 _PLURAL = "agentclaims"
 _ENDED = frozenset({"Failed", "Evicted", "Expired"})
 
@@ -40,6 +43,14 @@ class SeenClaim:
     def milliseconds(self) -> float | None:
         """From when it was due until the watch showed it Bound."""
         return None if self.bound_at is None else (self.bound_at - self.due_at) * 1000
+
+    async def bound(self) -> None:
+        """Wait until it is, or never will be; ``UnfinishedError`` after BIND_SECONDS."""
+        try:
+            async with asyncio.timeout(BIND_SECONDS):
+                await self.ended.wait()
+        except TimeoutError:
+            raise UnfinishedError(f"claim {self.name} was not bound after {BIND_SECONDS:.0f} s") from None
 
     def learn(self, arrived: float, event: dict[str, Any]) -> None:
         """Take in one event of the watch."""
@@ -113,3 +124,9 @@ class Claims:
     async def delete(self, claim: SeenClaim) -> None:
         """Give the agent back."""
         await self._api.delete(_PLURAL, claim.name)
+
+
+def latencies(claims: Sequence[SeenClaim], shares: Mapping[str, float]) -> dict[str, float]:
+    """Percentiles, by their names, of the milliseconds of all claims that were Bound."""
+    values = [claim.milliseconds for claim in claims if claim.milliseconds is not None]
+    return {name: percentile(values, share) for name, share in shares.items()} if values else {}

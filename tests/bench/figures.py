@@ -152,6 +152,7 @@ def summarized(results: Sequence[Result]) -> Result:
 FIGURES: Mapping[str, tuple[str, str]] = {
     "p50": ("POST to Bound, p50", "ms"),
     "p90": ("POST to Bound, p90", "ms"),
+    "p95": ("POST to Bound, p95", "ms"),
     "p99": ("POST to Bound, p99", "ms"),
     "max": ("POST to Bound, max", "ms"),
     "all_bound": ("first POST until all are Bound", "s"),
@@ -169,6 +170,8 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "changed_after_restart": ("objects that the restart changed", ""),
     "cpu_restart": ("controller CPU until /readyz", "s"),
     "cpu_at_rest": ("controller CPU per second at rest", "ms"),
+    "idle_cores": ("thousandths of a core used by all idle containers", "m"),
+    "container_memory": ("memory of one idle container", "MB"),
     "fill": ("time to fill the pool", "s"),
     "stop": ("SIGTERM until the end", "s"),
     "claim_after_restart": ("POST to Bound of a claim after the restart", "ms"),

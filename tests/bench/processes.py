@@ -9,9 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import psutil
 
 STOP_SECONDS = 20.0
+READY_SECONDS = 60.0
+
+
+class UnfinishedError(Exception):
+    """A scenario did not come to its end; the text says what was waited for."""
 
 
 def free_port(*, following: int = 0) -> int:
@@ -110,3 +116,21 @@ class Program:
         """The end of its log."""
         text = self.log.read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-lines:])
+
+    async def answering(self, session: aiohttp.ClientSession, url: str) -> float:
+        """Wait until it answers there with 200; seconds since its start."""
+        while (elapsed := time.perf_counter() - self.started_at) < READY_SECONDS:
+            self.check_alive()
+            try:
+                async with session.get(url) as response:
+                    if response.status == 200:
+                        return time.perf_counter() - self.started_at
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.02)
+        raise UnfinishedError(f"the {self.name} was not ready after {elapsed:.0f} s:\n{self.last_words()}")
+
+    def check_alive(self) -> None:
+        """``UnfinishedError`` when it has ended."""
+        if self.exit_code is not None:
+            raise UnfinishedError(f"the {self.name} ended with exit code {self.exit_code}:\n{self.last_words()}")

@@ -61,7 +61,7 @@ def _processor() -> str:
 
 def table(results: Sequence[Result], told: Mapping[str, Any], repeat: int) -> str:
     """Everything measured, each figure beside its target."""
-    machine, server = told["machine"], told["server"]
+    machine, server, engine = told["machine"], told["server"], told.get("engine")
     head = (
         f"{told['date']}  commit {told['commit'][:12]}\n"
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gigabytes']} GB, "
@@ -69,6 +69,10 @@ def table(results: Sequence[Result], told: Mapping[str, Any], repeat: int) -> st
         f"API server: {server['kind']} {server['version']}; "
         f"{'one run' if repeat == 1 else f'median of {repeat} runs'}"
     )
+    if engine is not None:
+        head += f"; Docker engine: {engine['kind']} {engine['version']}"
+    if told.get("left_out"):
+        head += f"\n{told['left_out']}"
     return "\n\n".join([head, *(_section(result) for result in results), _sum(results)])
 
 

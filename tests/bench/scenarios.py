@@ -1,118 +1,20 @@
-"""The scenarios: what a client does to the pool, and the figures that come of it."""
+"""The scenarios with virtual instances, and the figures that come of them."""
 
 import asyncio
-import random
-import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import aiohttp
 
 from tests.bench import verdict
-from tests.bench.api import CONNECTIONS, ApiError
-from tests.bench.claims import Claims, SeenClaim
+from tests.bench.claims import Claims, latencies
 from tests.bench.figures import Result, Snapshot, Window, percentile
-from tests.bench.stage import PoolSize, Setting, Stage, UnfinishedError
+from tests.bench.loads import Load, Measured, all_bound, burst, poisson, serial
+from tests.bench.pools import PoolSize
+from tests.bench.stage import Setting, played
+from tests.bench.virtual_stage import VirtualStage
 
-SERIAL_CLAIMS = 50
-BURST_CLAIMS = 300
-POISSON_SECONDS = 30.0
-LIFE_SECONDS = (2.0, 5.0)
-BIND_SECONDS = 60.0
 AFTER_RESTART_SECONDS = 10.0
 _LEASES = "leases"
-
-
-@dataclass(slots=True)
-class Measured:
-    """What a load leaves behind for the evaluation."""
-
-    claims: Sequence[SeenClaim]
-    all_bound: Snapshot
-    stored: Sequence[Mapping[str, Any]]
-    """The instances while claims were held."""
-
-
-Load = Callable[[Stage, Claims], Awaitable[Measured]]
-
-
-async def _bound(stage: Stage, claims: Claims) -> Measured:
-    """Wait for the end of every claim, then take the measure of that moment."""
-    try:
-        async with asyncio.timeout(BIND_SECONDS):
-            for claim in claims.all:
-                await claim.ended.wait()
-    except TimeoutError:
-        pass  # the verdict names the claims that are not Bound
-    all_bound = await stage.snapshot()
-    return Measured(claims.all, all_bound, await stage.api.objects("agentinstances"))
-
-
-async def serial(stage: Stage, claims: Claims) -> Measured:
-    """One claim after another, each deleted as soon as it is Bound; the last one after the measure."""
-    for number in range(SERIAL_CLAIMS):
-        claim = await claims.make()
-        try:
-            async with asyncio.timeout(BIND_SECONDS):
-                await claim.ended.wait()
-        except TimeoutError:
-            raise UnfinishedError(f"claim {claim.name} was not bound after {BIND_SECONDS:.0f} s") from None
-        if number < SERIAL_CLAIMS - 1:
-            await claims.delete(claim)
-    return await _bound(stage, claims)
-
-
-async def burst(stage: Stage, claims: Claims) -> Measured:
-    """All claims at once, over as many connections as the client has."""
-    slots = asyncio.Semaphore(CONNECTIONS)
-
-    async def make() -> None:
-        async with slots:
-            await claims.make()
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(BURST_CLAIMS):
-            group.create_task(make())
-    return await _bound(stage, claims)
-
-
-def poisson(rate: float, *, seed: int = 20) -> Load:
-    """Arrivals at ``rate`` per second on an absolute schedule, whatever the answers do; each claim lives a while."""
-
-    async def load(stage: Stage, claims: Claims) -> Measured:
-        dice = random.Random(seed)
-        schedule = []
-        at = dice.expovariate(rate)
-        while at < POISSON_SECONDS:
-            schedule.append((at, dice.uniform(*LIFE_SECONDS)))
-            at += dice.expovariate(rate)
-        began = time.perf_counter()
-
-        async def arrive(due: float) -> SeenClaim:
-            await asyncio.sleep(began + due - time.perf_counter())
-            return await claims.make(began + due)
-
-        async def live(arrival: asyncio.Task[SeenClaim], life: float) -> None:
-            claim = await arrival
-            await claim.ended.wait()
-            await asyncio.sleep(life)
-            await claims.delete(claim)
-
-        async with asyncio.TaskGroup() as group:
-            arrivals = [group.create_task(arrive(due)) for due, _ in schedule]
-            lives = [
-                group.create_task(live(arrival, life)) for arrival, (_, life) in zip(arrivals, schedule, strict=True)
-            ]
-            await asyncio.wait(arrivals)
-            measured = await _bound(stage, claims)
-            if any(claim.bound_at is None for claim in measured.claims):
-                for task in lives:
-                    task.cancel()
-        return measured
-
-    return load
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +27,14 @@ class ClaimScenario:
 
     async def run(self, setting: Setting) -> Result:
         """Measure it once; faults and a missing end are in the result."""
-        stage = Stage(setting, self.name, self.size)
-        return await _played(stage, self._play)
+        stage = VirtualStage(setting, self.name, self.size)
+        return await played(stage, self._play)
 
-    async def _play(self, stage: Stage) -> Result:
-        await stage.start_controller()
+    async def _play(self, stage: VirtualStage) -> Result:
+        await stage.operator.start()
         fill = await stage.create_pool()
         await stage.api.warm()
-        claims = Claims(stage.api, stage.pool)
+        claims = Claims(stage.api, stage.name)
         stage.profile(begin=True)
         before = await stage.snapshot()
         async with claims.watched():
@@ -145,7 +47,7 @@ class ClaimScenario:
         stage.profile(begin=False)
         ledger = await stage.ledger()
         figures = _figures(measured, before, after)
-        figures |= {"fill": fill, "memory": stage.memory(), "log_problems": stage.log_problems()}
+        figures |= {"fill": fill, "memory": stage.operator.memory(), "log_problems": stage.operator.log_problems()}
         return Result(
             self.name,
             figures,
@@ -167,10 +69,8 @@ def _figures(measured: Measured, before: Snapshot, after: Snapshot) -> dict[str,
         "other_cores": whole.other_cores,
         "late_p99": percentile([(claim.posted_at - claim.due_at) * 1000 for claim in claims], 0.99),
     }
-    latencies = [claim.milliseconds for claim in claims if claim.milliseconds is not None]
-    if latencies:
-        shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
-        figures |= {name: percentile(latencies, share) for name, share in shares.items()}
+    figures |= latencies(claims, {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0})
+    if "max" in figures:
         bound_at = max(claim.bound_at for claim in claims if claim.bound_at is not None)
         figures["all_bound"] = bound_at - min(claim.posted_at for claim in claims)
     if not any(request.verb == "delete" for request in to_bound.requests):
@@ -221,15 +121,15 @@ class RestartScenario:
 
     async def run(self, setting: Setting) -> Result:
         """Measure it once; faults and a missing end are in the result."""
-        stage = Stage(setting, self.name, self.size)
-        return await _played(stage, self._play)
+        stage = VirtualStage(setting, self.name, self.size)
+        return await played(stage, self._play)
 
-    async def _play(self, stage: Stage) -> Result:
-        await stage.start_controller()
-        figures = {"fill": await stage.create_pool(), "memory": stage.memory()}
+    async def _play(self, stage: VirtualStage) -> Result:
+        await stage.operator.start()
+        figures = {"fill": await stage.create_pool(), "memory": stage.operator.memory()}
         versions = await _versions(stage)
-        figures["stop"] = await stage.stop_controller()
-        figures["ready"] = await stage.start_controller()
+        figures["stop"] = await stage.operator.stop()
+        figures["ready"] = await stage.operator.start()
         ready = await stage.snapshot()
         await asyncio.sleep(AFTER_RESTART_SECONDS)
         later = await stage.snapshot()
@@ -242,13 +142,13 @@ class RestartScenario:
             "other_cores": Window.between(ready, later).other_cores,
             "cpu_restart": ready.cpu["controller"],
             "cpu_at_rest": (later.cpu["controller"] - ready.cpu["controller"]) * 1000 / (later.at - ready.at),
-            "memory_restarted": stage.memory(),
-            "log_problems": stage.log_problems(),
+            "memory_restarted": stage.operator.memory(),
+            "log_problems": stage.operator.log_problems(),
         }
-        claims = Claims(stage.api, stage.pool)
+        claims = Claims(stage.api, stage.name)
         async with claims.watched():
             await claims.make()
-            measured = await _bound(stage, claims)
+            measured = await all_bound(stage, claims)
         if measured.claims[0].milliseconds is not None:
             figures["claim_after_restart"] = measured.claims[0].milliseconds
         names = Counter({request.name: count for request, count in later.requests.items()})
@@ -256,7 +156,7 @@ class RestartScenario:
         return Result(self.name, figures, {"requests until 10 s after /readyz": dict(sorted(names.items()))}, faults)
 
 
-async def _versions(stage: Stage) -> dict[str, str]:
+async def _versions(stage: VirtualStage) -> dict[str, str]:
     return {
         f"{plural}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
         for plural in ("agentpools", "agentinstances")
@@ -264,34 +164,7 @@ async def _versions(stage: Stage) -> dict[str, str]:
     }
 
 
-async def _played(stage: Stage, play: Callable[[Stage], Awaitable[Result]]) -> Result:
-    """The result of a play, with the clearing-up after it and every reason why it did not end."""
-    result = Result(stage.pool, {})
-    unfinished: list[str] = []
-    leaks: list[str] = []
-    try:
-        async with stage.set_up():
-            try:
-                result = await play(stage)
-                await stage.clear()
-                leaks = verdict.leaks(await stage.ledger())
-                await stage.stop_controller()
-            finally:
-                await stage.force()
-    except* (UnfinishedError, ApiError, aiohttp.ClientError, OSError) as group:
-        unfinished = [str(error) or type(error).__name__ for error in _leaves(group)]
-    return Result(
-        result.scenario, result.figures, result.tables, [*result.faults, *leaks], "; ".join(unfinished) or None
-    )
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [error]
-
-
-SCENARIOS: Mapping[str, ClaimScenario | RestartScenario] = {
+VIRTUAL_SCENARIOS: Mapping[str, ClaimScenario | RestartScenario] = {
     scenario.name: scenario
     for scenario in (
         ClaimScenario("serial", PoolSize(20, 100), serial),
@@ -301,4 +174,4 @@ SCENARIOS: Mapping[str, ClaimScenario | RestartScenario] = {
         RestartScenario("restart", PoolSize(1000, 1100)),
     )
 }
-"""Every scenario by name, in the order in which they run."""
+"""Every scenario with virtual instances by name, in the order in which they run."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.claims import SeenClaim
+from tests.bench.claims import SeenClaim, latencies
 from tests.bench.figures import Request, Result, Snapshot, Window, counters, percentile, summarized
 from tests.bench.verdict import faults, leaks
 from tests.bench.world import World
@@ -201,3 +201,9 @@ def test_runs_are_summarized_by_their_medians_and_by_everything_that_went_wrong(
     ]
     summary = summarized(runs)
     assert (summary.figures, summary.faults, summary.unfinished) == ({"p50": 2.0}, ["a fault"], "no answer")
+
+
+def test_latencies_are_those_of_the_claims_that_were_bound() -> None:
+    claims = [SeenClaim("claim-1", due_at=1.0, bound_at=1.25), SeenClaim("claim-2", due_at=1.0)]
+    assert latencies(claims, {"p50": 0.5, "max": 1.0}) == {"p50": 250.0, "max": 250.0}
+    assert latencies(claims[1:], {"p50": 0.5}) == {}

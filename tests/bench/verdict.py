@@ -1,7 +1,8 @@
 """Whether a scenario ended right: judged by what the client saw, what the runtimes saw and what is stored."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.claims import SeenClaim
@@ -18,13 +19,9 @@ def faults(
     """
     named = {instance["name"]: instance for instance in ledger["instances"]}
     sentences = [
-        _sentence("claims were never Bound", (claim.name for claim in claims if claim.bound_at is None)),
-        _sentence(
-            "claims were moved or changed after they were given an instance",
-            (claim.name for claim in claims if claim.rebound),
-        ),
+        *_unsteady(claims),
         _sentence("Bound claims have no conversation at their instance", _unfounded(claims, named)),
-        _sentence("instances were given to two claims", _given_twice(claims, ledger)),
+        _sentence("instances were given to two claims", [*_refusing(ledger), *_owned_twice(claims)]),
         _sentence("claims have two conversations", _talking_twice(ledger)),
         _sentence("claims own two instances", _owning_twice(stored)),
     ]
@@ -33,6 +30,51 @@ def faults(
     if len(stored) > max_total:
         sentences.append(f"{len(stored)} AgentInstances existed, maxTotal is {max_total}")
     return [sentence for sentence in sentences if sentence]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What there was while one claim was held."""
+
+    claim: str
+    stored: Sequence[Mapping[str, Any]]
+    """The AgentInstances as they were listed."""
+    containers: int
+    conversation: str | None
+    """In which the agent in its container said it was."""
+
+
+def container_faults(claims: Sequence[SeenClaim], sights: Sequence[Sight], max_total: int) -> list[str]:
+    """The same as ``faults`` where instances are containers, which tell only of themselves."""
+    told = {sight.claim: sight.conversation for sight in sights}
+    sentences = [
+        *_unsteady(claims),
+        _sentence(
+            "Bound claims have no conversation at their instance",
+            (
+                claim.name
+                for claim in claims
+                if claim.bound_at is not None
+                and (claim.conversation is None or told.get(claim.name) != claim.conversation)
+            ),
+        ),
+        _sentence("instances were given to two claims", _owned_twice(claims)),
+        _sentence("conversations belong to two claims", _shared(claims)),
+        _sentence("claims own two instances", (name for sight in sights for name in _owning_twice(sight.stored))),
+    ]
+    containers = max((sight.containers for sight in sights), default=0)
+    instances = max((len(sight.stored) for sight in sights), default=0)
+    if containers > max_total:
+        sentences.append(f"{containers} containers existed, maxTotal is {max_total}")
+    if instances > max_total:
+        sentences.append(f"{instances} AgentInstances existed, maxTotal is {max_total}")
+    return [sentence for sentence in sentences if sentence]
+
+
+def remains(names: Sequence[str]) -> list[str]:
+    """A sentence if something of a pool is left on the engine after its end."""
+    sentence = _sentence("containers or volumes are left although their pool is gone", names)
+    return [sentence] if sentence else []
 
 
 def leaks(ledger: Mapping[str, Any]) -> list[str]:
@@ -57,13 +99,31 @@ def _unfounded(claims: Sequence[SeenClaim], named: Mapping[str, Mapping[str, Any
             yield claim.name
 
 
-def _given_twice(claims: Sequence[SeenClaim], ledger: Mapping[str, Any]) -> Iterable[str]:
-    yield from (instance["name"] for instance in ledger["instances"] if len(instance["keys"]) > 1)
+def _unsteady(claims: Sequence[SeenClaim]) -> list[str]:
+    return [
+        _sentence("claims were never Bound", (claim.name for claim in claims if claim.bound_at is None)),
+        _sentence(
+            "claims were moved or changed after they were given an instance",
+            (claim.name for claim in claims if claim.rebound),
+        ),
+    ]
+
+
+def _refusing(ledger: Mapping[str, Any]) -> Iterable[str]:
+    return (instance["name"] for instance in ledger["instances"] if len(instance["keys"]) > 1)
+
+
+def _owned_twice(claims: Sequence[SeenClaim]) -> Iterable[str]:
     owners: dict[str, set[str]] = defaultdict(set)
     for claim in claims:
         if claim.instance is not None:
             owners[claim.instance].add(claim.name)
-    yield from (name for name, names in owners.items() if len(names) > 1)
+    return (name for name, names in owners.items() if len(names) > 1)
+
+
+def _shared(claims: Sequence[SeenClaim]) -> Iterable[str]:
+    times = Counter(claim.conversation for claim in claims if claim.conversation is not None)
+    return (conversation for conversation, number in times.items() if number > 1)
 
 
 def _talking_twice(ledger: Mapping[str, Any]) -> Iterable[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from controller.errors import Transient
+from controller.errors import Missing, Refused, Transient
 from controller.ports import LaunchOrder, Remote, RemoteState
 
 
@@ -26,6 +26,18 @@ class VirtualBackend:
     async def terminate(self, uid: str, *, grace: float) -> bool:
         await self._ask("DELETE", f"/launch/{uid}")
         return True
+
+    async def pause(self, uid: str) -> Remote:
+        raise Refused("PauseUnsupported", "virtual instances cannot be paused")
+
+    async def resume(self, uid: str) -> Remote:
+        return self._remote(uid)
+
+    async def rename(self, uid: str, *, pool: str, agent_name: str) -> Remote:
+        return self._remote(uid)
+
+    def logs(self, uid: str, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[bytes]:
+        raise Missing(f"the virtual instance {uid} writes nothing")
 
     async def list(self) -> Sequence[Remote]:
         return [self._remote(uid) for uid in await self._ask("GET", "/launch")]
