@@ -1,5 +1,6 @@
 """Provisioning: what an instance is told at launch and at claim, and what it answered."""
 
+import logging
 from collections.abc import Callable
 from datetime import datetime
 
@@ -12,6 +13,8 @@ from controller.reconcile.credentials import Installation
 from controller.reconcile.facts import Facts
 from controller.reconcile.power import Power
 from controller.reconcile.view import View
+
+log = logging.getLogger(__name__)
 
 ORDER_REFUSED = "ProvisionRefused"
 """The reason with which a runtime refuses an order that no other would take either."""
@@ -94,6 +97,7 @@ class Provisioner:
             kind = "refused" if error.reason == ORDER_REFUSED else "unfit"
             facts.outcome = outcome(kind, error.reason, str(error))
         except (Transient, Missing) as error:
+            log.info("instance %s/%s has not taken up its conversation yet: %s", *action.instance.key, error)
             facts.outcome = outcome("transient", "", str(error))
         else:
             facts.outcome = ProvisionOutcome(

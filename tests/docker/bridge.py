@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import ipaddress
 import json
 import subprocess
@@ -59,10 +60,18 @@ def make_bridge(name: str) -> Bridge:
             return found
         block = _free_block()
         remove_interfaces([name])  # one without an address: its maker died in between
-        _ip("link", "add", "name", name, "type", "bridge")
+        _ip("link", "add", "name", name, "address", _hardware_address(name), "type", "bridge")
         _ip("address", "add", f"{block[1]}/{_BLOCK_PREFIX}", "dev", name)
         _ip("link", "set", name, "up")
         return Bridge(name, block)
+
+
+def _hardware_address(name: str) -> str:
+    """One that stays: a bridge without takes that of a port, a new one with each container that starts, and answers on
+    their way to the old one wait for TCP to repeat them.
+    """
+    octets = hashlib.sha256(name.encode()).digest()[:5]
+    return ":".join(["02", *(f"{octet:02x}" for octet in octets)])
 
 
 def _free_block() -> ipaddress.IPv4Network:
