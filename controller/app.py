@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from random import SystemRandom
 
 from controller.core.backoff import backoff
-from controller.errors import AgentpoolError, Misconfigured, Missing
+from controller.errors import AgentpoolError, Misconfigured, Missing, Unusable
 from controller.http.probes import Probes
 from controller.kube.client import KubeCluster
 from controller.kube.connection import Connection, connect
@@ -161,8 +161,7 @@ class _Service:
                 module = importlib.import_module(f"controller.backends.{name}")
                 try:
                     opened[name] = await module.open_backend(options)
-                except Misconfigured as error:
-                    # Who has chosen it is told; who has not need not care for the DOCKER_HOST of another program.
+                except Unusable as error:
                     if "backends" in self._settings.model_fields_set:
                         raise
                     log.warning("backend %s is left out: %s", name, error)

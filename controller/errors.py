@@ -37,3 +37,7 @@ class Refused(AgentpoolError):
 
 class Misconfigured(AgentpoolError):
     """The program was started with settings that cannot work: print the sentence and exit."""
+
+
+class Unusable(Misconfigured):
+    """A setting that is other programs', too, cannot work here: it matters only to who wants what it is for."""

@@ -99,6 +99,13 @@ _OF_A_REGISTRY: tuple[tuple[str, str, str], ...] = (
 )
 
 _OF_A_CONTAINER: tuple[tuple[str, str, str], ...] = (
+    (
+        # Seen of Docker 20.10. Made anew under the same uid, the instance would run twice.
+        r"id already in use",
+        "EngineLostContainer",
+        "the engine was killed while it started the container, and knows no more that it runs: a process of it may be "
+        "left on the engine's host until that is restarted",
+    ),
     *_OF_A_REGISTRY[:2],
     (
         r"network .*not found|could not find .*network|network-scoped alias|no such network",
