@@ -114,6 +114,8 @@ class Inventory:
 
     async def _one_of(self, containers: list[Container]) -> Container:
         """The one that counts, when a creation that came late made a second one: the one that ran, the first to."""
+        # One that is on its way out says nothing of the other, whatever it was.
+        containers = [each for each in containers if each.state not in {"removing", "dead"}] or containers
         if len(containers) == 1:
             return containers[0]
         ran = [container for container in containers if container.ran]
