@@ -35,6 +35,17 @@ class Refused(AgentpoolError):
         self.reason = reason
 
 
+class Barred(Refused):
+    """A place takes no new orders at all as things stand, whatever they are: no permission, a plan that is used up.
+
+    Not the order's fault: nothing is launched there until it is tried again after ``retry_after`` seconds.
+    """
+
+    def __init__(self, reason: str, message: str, retry_after: float) -> None:
+        super().__init__(reason, message)
+        self.retry_after = retry_after
+
+
 class Misconfigured(AgentpoolError):
     """The program was started with settings that cannot work: print the sentence and exit."""
 

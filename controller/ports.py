@@ -4,13 +4,14 @@ Every implementation of a port passes the contract suite of that port in ``tests
 errors of ``controller.errors`` and nothing else on purpose.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from controller.model import BackendSpec, Resource, Template
+from controller.model import BackendSpec, Resource, SecretKeyRef, Template
 
 AnyResource = TypeVar("AnyResource", bound=Resource)
 
@@ -80,9 +81,15 @@ class Cluster(Protocol):
 class RemoteState(StrEnum):
     """What a backend knows of a remote. Whether the agent inside is ready is for the runtime to say."""
 
+    BUILDING = "Building"
+    """It waits for its turn, or is being built."""
+    DEPLOYING = "Deploying"
+    """It is built, and is being brought to where it will run."""
     RUNNING = "Running"
     PAUSED = "Paused"
     """It exists, is frozen, and goes on where it was once it is resumed."""
+    SLEEPING = "Sleeping"
+    """The backend has put it to sleep by itself; whoever talks to it wakes it."""
     EXITED = "Exited"
     UNKNOWN = "Unknown"
 
@@ -102,6 +109,10 @@ class Remote:
     """Why it exited, in a sentence."""
     anonymous: bool = False
     """It bears the name that it was made with; ``rename`` gives it one that a person recognises."""
+    since: datetime | None = None
+    """When it came into its state, where the backend tells."""
+    drift: str = ""
+    """How it differs from what it was made as, in a sentence, when somebody changed it at the backend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +145,30 @@ class BackendOptions:
     """The operator's own environment: where a backend is, and how to get in (DOCKER_HOST and its kin)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often it is worth asking a backend for all it has; in seconds."""
+
+    slow: float = 30.0
+    """At rest."""
+    fast: float = 30.0
+    """While something is built, deployed or ended."""
+
+
 class Backend(Protocol):
-    """One place where instances run."""
+    """One place where instances run, over one connection."""
+
+    @property
+    def pace(self) -> Pace:
+        """How often ``list`` is worth its price."""
+        ...
 
     async def launch(self, order: LaunchOrder) -> Remote:
         """Start the instance, or find it started: at most one remote ever exists for a uid.
 
         Safe to repeat after a crash at any line. ``Refused`` when the order can never work as it stands, ``Transient``
-        when the backend cannot do it now. Returns without waiting for the runtime to be ready.
+        when the backend cannot do it now, ``Barred`` when it can do nothing of the kind now. Returns without waiting
+        for the runtime to be ready.
         """
         ...
 
@@ -189,6 +216,30 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Let go of everything held in this process; remotes live on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a connection leads, and how it gets in."""
+
+    name: str
+    """As ``BackendSpec.place`` names it."""
+    spec: BackendSpec
+    """The options that lead there, of any pool or instance that is there."""
+    secret: Callable[[SecretKeyRef], Awaitable[str]] = field(repr=False)
+    """Reads a Secret of the place's namespace as it is now; ``Missing`` names what is not there."""
+
+
+class Provider(Protocol):
+    """One kind of backend: opens a connection to each place where pools run."""
+
+    def connect(self, place: Place) -> Backend:
+        """The backend there. Asks nothing of anybody yet: whether it can be used, its ``list`` says."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what its connections share; they are closed before."""
         ...
 
 

@@ -1,5 +1,6 @@
 """The three kinds of the group agentpool.dev, defined once; crds/ is generated from them."""
 
+from controller.model.backend import BackendSpec, DockerBackend, RailwayBackend
 from controller.model.claim import DEFAULT_INSTRUCTIONS, AgentClaim, ClaimPhase, ClaimStatus
 from controller.model.instance import AgentInstance, ClaimRef, InstancePhase, InstanceStatus
 from controller.model.meta import (
@@ -15,7 +16,8 @@ from controller.model.meta import (
     condition_of,
 )
 from controller.model.pool import AgentPool, BreakerState, BreakerStatus, PoolStatus, WarmStrategy, WhenEmpty
-from controller.model.template import BackendSpec, DockerBackend, Template, template_hash
+from controller.model.references import SecretKeyRef
+from controller.model.template import Network, Template, template_hash
 
 KINDS: tuple[type[Resource], ...] = (AgentPool, AgentInstance, AgentClaim)
 """Every kind of the group, in the order in which they are listed."""
@@ -42,9 +44,12 @@ __all__ = [
     "DockerBackend",
     "InstancePhase",
     "InstanceStatus",
+    "Network",
     "ObjectMeta",
     "PoolStatus",
+    "RailwayBackend",
     "Resource",
+    "SecretKeyRef",
     "Template",
     "WarmStrategy",
     "WhenEmpty",

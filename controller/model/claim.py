@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field
 
 from controller.model.meta import Conditions, Resource, Schema
-from controller.model.template import ConfigMapKeyRef, SecretKeyRef
+from controller.model.references import ConfigMapKeyRef, SecretKeyRef
 
 DEFAULT_INSTRUCTIONS = "You are a helpful AI assistant."
 """What an agent is told whose claim says nothing."""

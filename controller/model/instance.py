@@ -6,8 +6,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
+from controller.model.backend import BackendSpec
 from controller.model.meta import Conditions, Resource, Schema
-from controller.model.template import BackendSpec, Template
+from controller.model.template import Template
 
 
 class InstancePhase(StrEnum):

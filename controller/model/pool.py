@@ -6,8 +6,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from controller.model.backend import BackendSpec
 from controller.model.meta import Conditions, Resource, Schema
-from controller.model.template import BackendSpec, Template
+from controller.model.template import Template
 
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
 
@@ -16,7 +17,12 @@ class Startup(Schema):
     """How long a new instance may take, and how often it is asked."""
 
     deadline_seconds: Seconds = 300
-    """Seconds from creation until an instance that is still not ready counts as failed."""
+    """Seconds until an instance that is still not ready counts as failed: from its creation, or with a backend that
+    builds and deploys from when it runs there."""
+    build_deadline_seconds: Seconds = 1800
+    """Seconds that a backend which builds has until the build is done, waiting for its turn included."""
+    deploy_deadline_seconds: Seconds = 600
+    """Seconds that a backend which deploys has from the end of the build until the program runs."""
     probe_interval_milliseconds: Annotated[int, Field(ge=50, le=600_000)] = 500
     """Milliseconds between two readiness probes of a starting instance."""
 
@@ -123,16 +129,27 @@ class PoolSpec(Schema):
                     "message": "the docker backend runs images: set template.image",
                 },
                 {
-                    "rule": "!has(self.backend.process) || !has(self.template) || !(has(self.template.image) || "
-                    "has(self.template.volume) || (has(self.template.resources) && "
-                    "(has(self.template.resources.cpu) || has(self.template.resources.pids))))",
-                    "message": "the process backend has no image, volume, cpu or pids: remove them from template, or "
-                    "use backend.docker",
+                    "rule": "!has(self.backend.railway) || (has(self.template) && "
+                    "(has(self.template.image) || has(self.template.git)))",
+                    "message": "the railway backend runs an image or builds source code: set template.image or "
+                    "template.git",
                 },
                 {
-                    "rule": "!has(self.warmStrategy) || self.warmStrategy == 'Running' || !has(self.backend.process)",
-                    "message": "the process backend cannot pause instances: set warmStrategy to Running, or use "
-                    "backend.docker",
+                    "rule": "!has(self.backend.railway) || !has(self.template) || !has(self.template.resources) || "
+                    "!has(self.template.resources.pids)",
+                    "message": "the railway backend has no pids: remove it from template.resources",
+                },
+                {
+                    "rule": "!has(self.backend.process) || !has(self.template) || !(has(self.template.image) || "
+                    "has(self.template.git) || has(self.template.volume) || (has(self.template.resources) && "
+                    "(has(self.template.resources.cpu) || has(self.template.resources.pids))))",
+                    "message": "the process backend has no image, git, volume, cpu or pids: remove them from template, "
+                    "or use backend.docker",
+                },
+                {
+                    "rule": "!has(self.warmStrategy) || self.warmStrategy == 'Running' || has(self.backend.docker)",
+                    "message": "only the docker backend can pause instances: set warmStrategy to Running, use "
+                    "backend.docker, or with backend.railway set sleepApplication",
                 },
             ]
         }

@@ -1,35 +1,20 @@
-"""What an instance is made from: the template, and the backend where it runs."""
+"""What runs inside an instance: the template; and the hash that tells one way to build an instance from another."""
 
 import hashlib
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import ConfigDict, Field, JsonValue
 
+from controller.model.backend import BackendSpec
 from controller.model.meta import Schema
+from controller.model.references import SecretKeyRef
 
 _NAME = "[a-z0-9]+([._-]+[a-z0-9]+)*"
 IMAGE_PATTERN = f"^{_NAME}(:[0-9]+)?(/{_NAME})*(:[a-zA-Z0-9_][a-zA-Z0-9_.-]*)?(@sha256:[0-9a-f]+)?$"
 CPU_PATTERN = r"^([1-9][0-9]*m|[1-9][0-9]*|[0-9]+[.][0-9]{1,3})$"
 MEMORY_PATTERN = r"^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?$"
-
-
-class SecretKeyRef(Schema):
-    """One key of a Secret in the same namespace."""
-
-    name: Annotated[str, Field(min_length=1, max_length=253)]
-    """Name of the Secret, in the namespace of the pool or claim."""
-    key: Annotated[str, Field(min_length=1, max_length=253)]
-    """Key within it."""
-
-
-class ConfigMapKeyRef(Schema):
-    """One key of a ConfigMap in the same namespace."""
-
-    name: Annotated[str, Field(min_length=1, max_length=253)]
-    """Name of the ConfigMap, in the namespace of the claim."""
-    key: Annotated[str, Field(min_length=1, max_length=253)]
-    """Key within it."""
 
 
 class EnvSource(Schema):
@@ -105,8 +90,45 @@ class Volume(Schema):
     who finds it by its labels."""
 
 
+class GitSource(Schema):
+    """Source code that the backend builds and runs."""
+
+    repo: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")]
+    """Repository on GitHub, as owner/name. The backend's account must be allowed to read it."""
+    branch: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s~^:?*\[\\]+$")] = "main"
+    """Branch to build. Later commits to it change no instance: they are in those that are launched after."""
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    """Commit to build, in full. Absent: the newest of the branch at launch."""
+    root_directory: Annotated[str, Field(max_length=512, pattern=r"^[^\s]*$")] = ""
+    """Folder within the repository that is built, for example agent. Empty: all of it."""
+    dockerfile_path: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")] | None = None
+    """Path of the Dockerfile, relative to rootDirectory. Absent: the backend looks for one itself."""
+
+
+class Network(StrEnum):
+    """The network of the messenger that agents live in."""
+
+    DEV = "dev"
+    PRODUCTION = "production"
+
+
 class Template(Schema):
     """What runs inside an instance."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "!(has(self.image) && has(self.git))",
+                    "message": "template takes either image or git: remove one of them",
+                },
+                {
+                    "rule": "!has(self.network) || !has(self.env) || !self.env.exists(each, each.name == 'XMTP_ENV')",
+                    "message": "network sets XMTP_ENV: remove XMTP_ENV from env, or network",
+                },
+            ]
+        }
+    )
 
     command: Annotated[tuple[Annotated[str, Field(max_length=4096)], ...], Field(max_length=64)] = ()
     """Program and arguments. Empty: what the image runs by itself, or with the process backend the agent runtime that
@@ -121,6 +143,11 @@ class Template(Schema):
     OPENCLAW_GATEWAY_TOKEN)."""
     image: Image | None = None
     """Image of the instance, by tag or digest, for backends that run images. The process backend runs none."""
+    git: GitSource | None = None
+    """Source code of the instance, for backends that build: railway."""
+    network: Network | None = None
+    """Network that the agents live in: they are told so by XMTP_ENV, and a claim with an invite link of the other
+    network is refused. Absent: env may say it (XMTP_ENV), else it is the program's own business."""
     port: Annotated[int, Field(ge=1024, le=65535)] = 8080
     """Where the program listens inside its container; it is told so by PORT. The process backend chooses one itself."""
     state_dir: Annotated[str, Field(min_length=2, max_length=256, pattern=r"^/[^:,\s]+$")] = "/data"
@@ -135,97 +162,22 @@ class Template(Schema):
     """How the operator talks to the program: pool (/pool/health and /pool/provision) or convos (/convos/status,
     /convos/conversation and /convos/join of a bare gateway)."""
 
-
-class ProcessBackend(Schema):
-    """Instances are processes on the host of the operator."""
-
-    termination_grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 10
-    """Seconds between SIGTERM and SIGKILL when an instance ends."""
-
-
-class SecretName(Schema):
-    """A Secret in the same namespace."""
-
-    name: Annotated[str, Field(min_length=1, max_length=253)]
-    """Its name."""
-
-
-class DockerLogs(Schema):
-    """How much of an instance's output the engine keeps."""
-
-    max_size: Annotated[str, Field(max_length=16, pattern=r"^[1-9][0-9]*[kmg]$")] = "10m"
-    """Size of one log file, for example 10m."""
-    max_files: Annotated[int, Field(ge=1, le=100)] = 3
-    """How many of them are kept."""
-
-
-class DockerBackend(Schema):
-    """Instances are containers of a Docker engine: the one that DOCKER_HOST of the operator names."""
-
-    pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
-    """When the image is fetched from its registry before a start."""
-    image_pull_secret: SecretName | None = None
-    """Secret of type kubernetes.io/dockerconfigjson with the credentials for the registry."""
-    network: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")] = "bridge"
-    """Network of the containers: it must exist, and let ports be published, which host and none do not."""
-    publish_address: Annotated[str, Field(min_length=2, max_length=45, pattern=r"^[0-9a-fA-F.:]+$")] = "127.0.0.1"
-    """Address of the engine's host on which the port of an instance is published, on a free port that the engine
-    chooses. With an engine on another host, one that the operator reaches."""
-    init: bool = True
-    """Whether the engine's own init is the first process, so that nothing is left unreaped."""
-    read_only_root_filesystem: bool = True
-    """Whether all but the state directory and /tmp is read-only."""
-    add_capabilities: Annotated[
-        tuple[Annotated[str, Field(max_length=64, pattern=r"^[A-Z_]+$")], ...], Field(max_length=64)
-    ] = ()
-    """Linux capabilities to keep, for example NET_BIND_SERVICE; all others are dropped."""
-    logs: DockerLogs = Field(default_factory=DockerLogs)
-    """How much of its output is kept."""
-    labels: Annotated[
-        dict[str, Annotated[str, Field(max_length=1024, description="Value of the label.")]],
-        Field(json_schema_extra={"maxProperties": 64}),
-    ] = Field(default_factory=dict)
-    """Labels for the containers and volumes, besides those of agentpool, which lead."""
-    termination_grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 10
-    """Seconds between SIGTERM and SIGKILL when an instance ends."""
-
-
-class BackendSpec(Schema):
-    """Where instances run: exactly one backend."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                {
-                    "rule": "has(self.process) != has(self.docker)",
-                    "message": "backend must name exactly one backend: set backend.docker or backend.process (which "
-                    "may be empty: {})",
-                }
-            ]
-        }
-    )
-    process: ProcessBackend | None = None
-    """Local processes on the host where the operator runs: for development and single hosts."""
-    docker: DockerBackend | None = None
-    """Containers on a Docker engine, local or remote."""
-
     @property
-    def name(self) -> str:
-        """The module in ``controller.backends`` that serves it."""
-        return "docker" if self.docker is not None else "process"
-
-    @property
-    def termination_grace_seconds(self) -> int:
-        """Seconds between asking an instance to end and forcing it."""
-        options = self.docker or self.process
-        return options.termination_grace_seconds if options is not None else 10
+    def lives_in(self) -> Network | None:
+        """The network that it says its agents live in, by ``network`` or by the variable itself."""
+        if self.network is not None:
+            return self.network
+        said = next((each.value for each in self.env if each.name == "XMTP_ENV"), None)
+        return Network(said) if said in set(Network) else None
 
 
 def template_hash(backend: BackendSpec, template: Template) -> str:
     """Ten hexadecimal digits that change when, and only when, a new instance would be built differently."""
-    # Defaults are left out, so that a field which a newer version adds does not roll over every pool.
+    # Defaults are left out, so that a field which a newer version adds does not roll over every pool; and how the
+    # operator gets in, since no instance is built differently for that.
+    way_in = {"railway": {"token_secret_ref", "token_type", "plan"}}
     content = {
-        "backend": backend.model_dump(mode="json", exclude_defaults=True),
+        "backend": backend.model_dump(mode="json", exclude_defaults=True, exclude=way_in),
         "template": template.model_dump(mode="json", exclude_defaults=True),
     }
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:10]
