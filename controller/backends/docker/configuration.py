@@ -1,7 +1,6 @@
 """What the engine is told to make of an order: a pure function."""
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 from controller.backends.docker.address import Address, is_loopback
@@ -18,11 +17,11 @@ from controller.backends.docker.names import (
 )
 from controller.errors import Refused
 from controller.model import DockerBackend, Template, template_hash
+from controller.model.quantities import cpu_cores, memory_bytes
 from controller.ports import LaunchOrder
 
 PIDS = 1024
 """How many processes an instance may have where its template does not say."""
-_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 Configuration = dict[str, Any]
 
@@ -154,19 +153,4 @@ def _limits(template: Template) -> Mapping[str, int]:
 
 def nano_cpus(cpu: str) -> int:
     """``500m`` or ``0.5`` in billionths of a processor."""
-    cores = Decimal(cpu[:-1]) / 1000 if cpu.endswith("m") else Decimal(cpu)
-    return int(cores * 10**9)
-
-
-def memory_bytes(memory: str) -> int:
-    """``512Mi`` in bytes."""
-    digits = memory.rstrip("kKMGTi")
-    return int(digits) * _UNITS[memory[len(digits) :]]
-
-
-def memory_text(size: int) -> str:
-    """Bytes as a person writes them."""
-    for unit in ("Ti", "Gi", "Mi", "Ki", "T", "G", "M", "k"):
-        if size and size % _UNITS[unit] == 0:
-            return f"{size // _UNITS[unit]}{unit}"
-    return str(size)
+    return int(cpu_cores(cpu) * 10**9)

@@ -7,11 +7,11 @@ from typing import Any
 
 from aiodocker import DockerError
 
-from controller.backends.docker.configuration import memory_text
 from controller.backends.docker.containers import Container
 from controller.backends.docker.engine import Engine
 from controller.backends.docker.errors import one_line, sort
 from controller.backends.docker.output import last_line
+from controller.model.quantities import memory_text
 from controller.ports import RemoteState
 
 

@@ -10,9 +10,10 @@ from functools import partial
 import aiohttp
 from aiodocker import DockerError
 
-from controller.backends.docker.credentials import credentials_for, registry_of
+from controller.backends.docker.credentials import credentials_for
 from controller.backends.docker.engine import Engine
 from controller.backends.docker.errors import Unreachable, sort_pull
+from controller.backends.pull_secrets import registry_of
 from controller.errors import AgentpoolError, Refused
 
 log = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from controller.backends.process.memory import limit_bytes
 from controller.backends.process.record import Record
 from controller.backends.process.table import Identity, Process, Table, identify
+from controller.model.quantities import memory_bytes
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class Instance:
     """Bytes of memory that the whole instance may use."""
 
     def __post_init__(self) -> None:
-        self.limit = limit_bytes(self.record.memory) if self.record.memory is not None else None
+        self.limit = memory_bytes(self.record.memory) if self.record.memory is not None else None
 
     def members(self, table: Table) -> list[Process]:
         """Its living processes; they are remembered, so that later they are found even if they hide."""

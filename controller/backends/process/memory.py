@@ -6,14 +6,7 @@ from pathlib import Path
 
 from controller.backends.process.table import Process
 
-_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _PSS = re.compile(rb"^Pss:\s+(\d+) kB$", re.MULTILINE)
-
-
-def limit_bytes(memory: str) -> int:
-    """``512Mi`` in bytes."""
-    digits = memory.rstrip("kKMGTi")
-    return int(digits) * _UNITS[memory[len(digits) :]]
 
 
 def exceeds(family: Iterable[Process], limit: int) -> bool:

@@ -13,17 +13,17 @@ from controller.backends.docker.address import Address
 from controller.backends.docker.configuration import (
     check_reachable,
     container_configuration,
-    memory_bytes,
-    memory_text,
     nano_cpus,
 )
 from controller.backends.docker.containers import Container, read_container, url_of
-from controller.backends.docker.credentials import credentials_for, registry_of
+from controller.backends.docker.credentials import credentials_for
 from controller.backends.docker.errors import sort, sort_pull
 from controller.backends.docker.exits import sentence
 from controller.backends.docker.names import LENGTH, creation_name, display_names
+from controller.backends.pull_secrets import registry_of
 from controller.errors import AgentpoolError, Missing, Refused, Transient
 from controller.model import BackendSpec, DockerBackend, Template
+from controller.model.quantities import memory_bytes, memory_text
 from controller.ports import LaunchOrder, RemoteState
 
 LOCAL = Address("unix:///var/run/docker.sock", socket="/var/run/docker.sock")

@@ -14,9 +14,10 @@ import orjson
 import psutil
 import pytest
 
-from controller.backends.process.memory import exceeds, limit_bytes
+from controller.backends.process.memory import exceeds
 from controller.backends.process.table import Identity, identify, read_table
 from controller.errors import Transient
+from controller.model.quantities import memory_bytes
 from controller.ports import Backend, Remote, RemoteState
 from tests.contract.backend.harness import PATIENCE, ProcessHarness, end, eventually
 
@@ -244,7 +245,7 @@ async def test_memory_that_processes_share_is_counted_once(processes: ProcessHar
     code = "import os, time; block = b'x' * (60 << 20); [os.fork() for _ in range(2)]; time.sleep(600)"
     backend = await processes.make()
     await backend.launch(processes.order("a", command=[sys.executable, "-S", "-c", code]))
-    limit = limit_bytes("128Mi")
+    limit = memory_bytes("128Mi")
 
     def grown() -> bool:
         family = read_table(processes.installation).family("a", None, ())
@@ -253,7 +254,7 @@ async def test_memory_that_processes_share_is_counted_once(processes: ProcessHar
     await eventually(grown)
     family = read_table(processes.installation).family("a", None, ())
     assert not exceeds(family, limit)
-    assert exceeds(family, limit_bytes("32Mi"))
+    assert exceeds(family, memory_bytes("32Mi"))
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,7 @@ async def test_memory_that_processes_share_is_counted_once(processes: ProcessHar
     [("1", 1), ("5k", 5000), ("2Ki", 2048), ("512Mi", 512 << 20), ("1G", 10**9), ("3Gi", 3 << 30), ("1T", 10**12)],
 )
 def test_a_limit_is_read_as_kubernetes_reads_it(written: str, size: int) -> None:
-    assert limit_bytes(written) == size
+    assert memory_bytes(written) == size
 
 
 def test_an_identity_is_that_of_one_process_only() -> None:
