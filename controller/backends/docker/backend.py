@@ -16,10 +16,11 @@ from controller.backends.docker.errors import Unreachable, sort
 from controller.backends.docker.events import Events
 from controller.backends.docker.images import Images
 from controller.backends.docker.inventory import Inventory
-from controller.backends.docker.launches import Launches, Locks
+from controller.backends.docker.launches import Launches
 from controller.backends.docker.names import display_names
 from controller.backends.docker.output import read_output
 from controller.backends.docker.watch import Watch
+from controller.backends.locks import Locks
 from controller.errors import AgentpoolError, Missing, Refused, Transient
 from controller.ports import LaunchOrder, Remote
 

@@ -12,7 +12,7 @@ from controller.backends.docker.containers import Container
 from controller.backends.docker.engine import Engine
 from controller.backends.docker.errors import one_line, sort
 from controller.backends.docker.inventory import Inventory
-from controller.backends.docker.launches import Locks
+from controller.backends.locks import Locks
 from controller.errors import AgentpoolError, Transient
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from weakref import WeakValueDictionary
 
 from aiodocker import DockerError
 
@@ -19,6 +18,7 @@ from controller.backends.docker.errors import Unreachable, is_port_in_use, sort
 from controller.backends.docker.images import Images
 from controller.backends.docker.inventory import Inventory
 from controller.backends.docker.names import INSTALLATION, UID, creation_name
+from controller.backends.locks import Locks
 from controller.errors import Refused, Transient
 from controller.ports import LaunchOrder, RemoteState
 
@@ -30,20 +30,6 @@ PORT_TRIES = 20
 """How many ports the engine may choose in vain, one after the other, while others on its host use them."""
 NAME_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Seconds between looks for a container whose name is taken but that is not there yet."""
-
-
-class Locks:
-    """One lock per instance: what changes its container is done one after the other."""
-
-    def __init__(self) -> None:
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-    def __call__(self, uid: str) -> asyncio.Lock:
-        """The lock of an instance, for as long as somebody holds it."""
-        lock = self._locks.get(uid)
-        if lock is None:
-            lock = self._locks[uid] = asyncio.Lock()
-        return lock
 
 
 class _Attempt:
