@@ -11,6 +11,7 @@ import httpx
 
 Answer = Mapping[str, Any]
 _IDLE_SECONDS = 300.0
+_BUILD_SECONDS = 900.0  # a step that installs may say nothing until it is done
 
 
 class EngineError(Exception):
@@ -86,18 +87,28 @@ class Engine:
             pass
 
     def build(
-        self, context: IO[bytes], tag: str, *, target: str = "", arguments: Mapping[str, str] | None = None
+        self,
+        context: IO[bytes],
+        tag: str,
+        *,
+        target: str = "",
+        arguments: Mapping[str, str] | None = None,
+        network: str = "",
     ) -> list[str]:
         """Build an image from a tar with a Dockerfile; the lines that the build printed."""
         query = {"t": tag, "buildargs": json.dumps(dict(arguments or {})), "rm": "1", "forcerm": "1"}
         if target:
             query["target"] = target
+        if network:
+            query["networkmode"] = network
         return [str(told["stream"]) for told in self._stream("/build", context, query) if "stream" in told]
 
     def _stream(self, path: str, content: IO[bytes], query: Mapping[str, Any]) -> Iterator[Answer]:
         headers = {"Content-Type": "application/x-tar"}
         told: list[str] = []
-        with self._client.stream("POST", path, params=query, content=content, headers=headers) as response:
+        with self._client.stream(
+            "POST", path, params=query, content=content, headers=headers, timeout=_BUILD_SECONDS
+        ) as response:
             if response.status_code >= 400:
                 response.read()
                 _read(response)

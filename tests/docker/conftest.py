@@ -18,14 +18,14 @@ TOKEN = "token-of-this-instance"
 DEADLINE_SECONDS = 60.0
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
+def until(condition: Callable[[], Any], what: str, *, seconds: float = DEADLINE_SECONDS) -> Any:
     """Wait for a condition, generously, and return what it gave."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():
             return value
         time.sleep(0.05)
-    raise AssertionError(f"waited {DEADLINE_SECONDS} s in vain: {what}")
+    raise AssertionError(f"waited {seconds} s in vain: {what}")
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ class Container:
         except OSError:
             return 0, None
 
-    def ready(self) -> None:
+    def ready(self, seconds: float = DEADLINE_SECONDS) -> None:
         def answers() -> bool:
             assert self.state["Running"], self.log
             return self.ask("GET", "/pool/health")[0] == 200
 
-        until(answers, "GET /pool/health answers 200")
+        until(answers, "GET /pool/health answers 200", seconds=seconds)
 
     def stop(self) -> int:
         """What `docker stop -t 10` does; the exit status."""

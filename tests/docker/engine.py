@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,10 +25,10 @@ import psutil
 from tests.docker import remains
 from tests.docker.api import Engine, EngineError
 from tests.docker.bridge import Bridge, find_bridge, make_bridge, remove_interfaces
+from tests.docker.host import program_path, search_path, why_not_allowed
 
 USUAL_SOCKETS = ("unix:///var/run/docker.sock",)
 _NEEDED = ("dockerd", "containerd", "runc", "ip")
-_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 # The longest socket below the folder adds 42 characters, and 107 is all that the kernel takes.
@@ -50,23 +50,11 @@ def answering_engine() -> str | None:
     return None
 
 
-def why_not_allowed() -> str | None:
-    """Why this process cannot run an engine of its own, whatever is installed; None if it can."""
-    if not sys.platform.startswith("linux"):
-        return "a private Docker engine runs on Linux only"
-    if os.geteuid() != 0:
-        return "a private Docker engine needs root"
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    held = int(status.partition("CapEff:")[2].split()[0], 16)
-    lacking = [name for name, bit in _CAPABILITIES.items() if not held >> bit & 1]
-    return f"a private Docker engine needs the capabilities {', '.join(lacking)}" if lacking else None
-
-
 def why_no_engine() -> str | None:
     """What this process or machine lacks for an engine of its own; None if nothing."""
     if lack := why_not_allowed():
         return lack
-    missing = [name for name in _NEEDED if _program(name) is None]
+    missing = [name for name in _NEEDED if program_path(name) is None]
     if missing:
         return f"a private Docker engine needs {', '.join(missing)}, not found on PATH (Debian: docker.io, iproute2)"
     return None
@@ -75,9 +63,19 @@ def why_no_engine() -> str | None:
 class PrivateEngine:
     """dockerd and its containerd in a folder; it can be killed, and started again on the same data."""
 
-    def __init__(self, folder: Path, *, live_restore: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        live_restore: bool = False,
+        tcp: str | None = None,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        """``tcp`` is where it listens besides its socket, ``settings`` what its configuration holds besides."""
         self.folder = folder.resolve()
         self._live_restore = live_restore
+        self._tcp = tcp
+        self._settings = dict(settings or {})
         self.name = "ap" + hashlib.sha256(str(self.folder).encode()).hexdigest()[:10]
         self._spawned: int | None = None
 
@@ -170,7 +168,7 @@ class PrivateEngine:
         # A file of its own also keeps the host's /etc/docker/daemon.json out. It names no default-address-pools: with
         # them, an engine that starts again deletes docker0, whosever that is.
         engine = {
-            "hosts": [self.host],
+            "hosts": [self.host, *([self._tcp] if self._tcp else [])],
             "containerd": str(self.folder / "c.sock"),
             "data-root": str(self.folder / "data"),
             "exec-root": str(self.folder / "exec"),
@@ -183,6 +181,7 @@ class PrivateEngine:
             "exec-opts": ["native.cgroupdriver=cgroupfs"],
             "live-restore": self._live_restore,
             "shutdown-timeout": 5,
+            **self._settings,
         }
         (self.folder / "dockerd.json").write_text(json.dumps(engine, indent=2), encoding="utf-8")
         (self.folder / "containerd.toml").write_text(
@@ -194,7 +193,7 @@ class PrivateEngine:
         )
 
     def _spawn(self, program: str, *arguments: str) -> None:
-        path = _program(program)
+        path = program_path(program)
         assert path is not None
         pid_file = self.folder / f"{program}.pid"
         pid_file.unlink(missing_ok=True)
@@ -203,7 +202,7 @@ class PrivateEngine:
             path,
             [path, *arguments],
             # dockerd looks for docker-proxy where root's programs are.
-            {**os.environ, "PATH": _search_path()},
+            {**os.environ, "PATH": search_path()},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(self.folder / f"{program}.log"), writing, 0o644),
@@ -270,14 +269,6 @@ def _has_ended(pid: int) -> bool:
         return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
     except psutil.NoSuchProcess:
         return True
-
-
-def _search_path() -> str:
-    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-
-
-def _program(name: str) -> str | None:
-    return shutil.which(name, path=_search_path())
 
 
 def main(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ import json
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from fnmatch import fnmatch
 from pathlib import Path
@@ -75,13 +75,26 @@ def _build(engine: Engine, name: str, folder: Path, target: str) -> str:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     tag = f"{_REPOSITORY}/{name}:{digest.hexdigest()[:16]}"
     if not engine.has_image(tag):
-        with tempfile.TemporaryFile() as context:
-            with tarfile.open(fileobj=context, mode="w") as tar:
-                for path in context_files(folder):
-                    tar.addfile(_entry(path, folder), io.BytesIO(path.read_bytes()))
-            context.seek(0)
-            engine.build(context, tag, target=target, arguments={"PYTHON_IMAGE": base})
+        build(engine, tag, folder, target=target, arguments={"PYTHON_IMAGE": base})
     return tag
+
+
+def build(
+    engine: Engine,
+    tag: str,
+    folder: Path,
+    *,
+    target: str = "",
+    arguments: Mapping[str, str] | None = None,
+    network: str = "",
+) -> list[str]:
+    """Build an image from a folder with a Dockerfile; the lines that the build printed."""
+    with tempfile.TemporaryFile() as context:
+        with tarfile.open(fileobj=context, mode="w") as tar:
+            for path in context_files(folder):
+                tar.addfile(_entry(path, folder), io.BytesIO(path.read_bytes()))
+        context.seek(0)
+        return engine.build(context, tag, target=target, arguments=arguments, network=network)
 
 
 def _entry(path: Path, folder: Path) -> tarfile.TarInfo:

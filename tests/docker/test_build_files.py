@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,12 @@ DOCKERFILE = (AGENT / "Dockerfile").read_text(encoding="utf-8")
 
 def pins(lock: Path) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", lock.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def steps() -> list[str]:
+    """The shell commands of the Dockerfile."""
+    lines = re.sub(r"\\\n", " ", DOCKERFILE).splitlines()
+    return [line.removeprefix("RUN ") for line in lines if line.startswith("RUN ")]
 
 
 def imported() -> set[str]:
@@ -51,6 +58,13 @@ def test_every_pin_has_hashes_and_no_index_is_named() -> None:
 def test_any_builder_can_build_it(syntax: str) -> None:
     # The engine's own builder has no --mount, --chmod or heredocs, and some platforms refuse VOLUME.
     assert re.search(syntax, DOCKERFILE, re.MULTILINE) is None
+
+
+@pytest.mark.parametrize("step", steps(), ids=lambda step: " ".join(step.split()[:3]))
+def test_a_shell_understands_every_step(step: str) -> None:
+    # OpenClaw's stage needs a network, so it is run by test_default_builds.py only.
+    done = subprocess.run(["sh", "-n"], input=step, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_context_has_no_caches_and_no_secrets() -> None:
