@@ -15,7 +15,7 @@ from controller.backends.docker.engine import Engine
 from controller.backends.docker.names import INSTALLATION, UID
 from controller.errors import Transient
 from controller.model import BackendSpec, Template
-from controller.ports import LaunchOrder, Remote, RemoteState
+from controller.ports import Backend, LaunchOrder, Remote, RemoteState
 from tests.contract.backend.harness import PATIENCE, eventually
 from tests.docker import api
 
@@ -27,6 +27,9 @@ class DockerHarness:
 
     pauses = True
     renames = True
+    asks = True
+    exit_told = "exited with code 3"
+    kill_told = "SIGKILL"
 
     def __init__(self, host: str, image: str) -> None:
         self.host = host
@@ -65,6 +68,9 @@ class DockerHarness:
             template=Template.model_validate({"image": self.image, **template}),
             env={"BEHAVIOUR": behaviour, **(env or {})},
         )
+
+    async def settled(self, backend: Backend, remote: Remote) -> Remote:
+        return remote
 
     async def ready(self, uid: str) -> None:
         await eventually(lambda: self._answers(uid))

@@ -16,7 +16,7 @@ import psutil
 
 from controller.backends.process import ProcessBackend
 from controller.model import BackendSpec, Template
-from controller.ports import Backend, LaunchOrder
+from controller.ports import Backend, LaunchOrder, Remote
 
 PATIENCE = 30.0
 """Seconds within which anything happens, however busy the machine is."""
@@ -32,6 +32,12 @@ class Harness(Protocol):
     """Whether its instances can be frozen."""
     renames: bool
     """Whether it shows names."""
+    asks: bool
+    """Whether it asks an instance to end, and forces it only after a grace period that is said at the end."""
+    exit_told: str
+    """What is told of a program that has failed with code 3."""
+    kill_told: str
+    """What is told of a program that was killed."""
 
     async def make(self, installation: str | None = None) -> Backend:
         """A backend that has started, over what is already there; of the world's installation unless named."""
@@ -39,6 +45,10 @@ class Harness(Protocol):
 
     def order(self, uid: str, behaviour: Behaviour = "serve", env: Mapping[str, str] | None = None) -> LaunchOrder:
         """An order for an agent that serves, or fails at once with code 3, or does not listen when asked to stop."""
+        ...
+
+    async def settled(self, backend: Backend, remote: Remote) -> Remote:
+        """What was launched, once it runs or has ended: some backends build and deploy."""
         ...
 
     async def ready(self, uid: str) -> None:
@@ -71,6 +81,9 @@ class ProcessHarness:
 
     pauses = False
     renames = False
+    asks = True
+    exit_told = "exited with code 3"
+    kill_told = "SIGKILL"
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -100,6 +113,9 @@ class ProcessHarness:
             template=Template.model_validate(template),
             env={"BEHAVIOUR": behaviour, **(env or {})},
         )
+
+    async def settled(self, backend: Backend, remote: Remote) -> Remote:
+        return remote
 
     async def ready(self, uid: str) -> None:
         await eventually((self.root / uid / "state" / "ready").exists)

@@ -150,7 +150,7 @@ async def launched(backend: object, world: DockerHarness, uid: str) -> Remote | 
 async def test_an_operator_starts_without_an_engine_and_finds_it_later(own_engine: PrivateEngine, folder: Path) -> None:
     host = own_engine.host
     await asyncio.to_thread(own_engine.stop)
-    backend = await open_backend(BackendOptions("an-installation", folder, (), {"DOCKER_HOST": host}))
+    backend = (await open_backend(BackendOptions("an-installation", folder, (), {"DOCKER_HOST": host}))).backend
     try:
         with pytest.raises(Transient, match=r"does not answer: start it, or set DOCKER_HOST"):
             await backend.list()

@@ -220,7 +220,7 @@ async def test_a_reader_beside_the_operator_writes_nothing_and_sees_what_it_sees
     await backend.launch(printing(processes, "os.write(1, b'one\\ntwo\\n'); time.sleep(600)"))
     await eventually(lambda: (processes.root / "a" / "log").stat().st_size == 8)
     before = tree(processes.root.parent)
-    beside = await open_logs(BackendOptions(processes.installation, processes.root.parent, (), {}))
+    beside = (await open_logs(BackendOptions(processes.installation, processes.root.parent, (), {}))).backend
     read = await collect(beside.logs("a"))
     last = await collect(beside.logs("a", tail=1))
     await beside.close()
@@ -230,7 +230,7 @@ async def test_a_reader_beside_the_operator_writes_nothing_and_sees_what_it_sees
 
 
 async def test_a_reader_creates_nothing_where_there_is_nothing(tmp_path: Path) -> None:
-    beside = await open_logs(BackendOptions("i", tmp_path / "none", (), {}))
+    beside = (await open_logs(BackendOptions("i", tmp_path / "none", (), {}))).backend
     with pytest.raises(Missing):
         await collect(beside.logs("a"))
 
