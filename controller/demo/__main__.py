@@ -5,18 +5,25 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
 import click
 
 from controller.demo.api import Api
+from controller.demo.railway_stage import RailwayStage
 from controller.demo.stages import DockerStage, ProcessStage, Stage
 from controller.demo.story import Narrator, Story
 from controller.demo.system import System
 from controller.demo.viewers import Kubectl, OwnTables, Viewer
 from controller.errors import AgentpoolError
 
+STAGES: Mapping[str, Callable[[Path, str | None], Stage]] = {
+    "process": lambda _folder, _image: ProcessStage(),
+    "docker": DockerStage,
+    "railway": RailwayStage,
+}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LEAVE_SECONDS = 10.0
 
@@ -36,6 +43,7 @@ def _interrupt(number: int, _: FrameType | None) -> None:
 def _play(system: System, stage: Stage, kubectl: str | None) -> None:
     narrator = Narrator()
     narrator.say(stage.prepare())
+    system.env = stage.env()
     narrator.say(f"starting: {' '.join(system.command)}")
     system.start()
     system.wait_until_ready()
@@ -87,8 +95,12 @@ def _kubectl(wish: str | None, without: bool) -> str | None:
 
 
 @click.command()
-@click.option("--backend", type=click.Choice(["process", "docker"]), default="process", help="Where instances run.")
-@click.option("--image", metavar="IMAGE", help="Agent image for docker. [default: made from agent/Dockerfile]")
+@click.option("--backend", type=click.Choice(list(STAGES)), default="process", help="Where instances run.")
+@click.option(
+    "--image",
+    metavar="IMAGE",
+    help="Agent image for docker and railway. [default: made from agent/Dockerfile; any at the twin of Railway]",
+)
 @click.option("--kubectl", metavar="PATH", help="The kubectl to use. [default: the one on PATH, if any]")
 @click.option("--no-kubectl", is_flag=True, help="Do without kubectl, even if there is one.")
 @click.option(
@@ -103,7 +115,7 @@ def main(backend: str, image: str | None, kubectl: str | None, no_kubectl: bool,
         signal.signal(number, _interrupt)
     folder = _folder(data_dir)
     system = System(folder)
-    stage: Stage = DockerStage(folder, image or None) if backend == "docker" else ProcessStage()
+    stage = STAGES[backend](folder, image or None)
     code = 0
     try:
         try:

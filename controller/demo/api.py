@@ -49,9 +49,19 @@ class Api:
         """One object; ``Missing`` when there is none."""
         return self._answer("GET", f"{plural}/{name}")
 
+    def all(self, plural: str) -> list[Object]:
+        """All objects."""
+        items: list[Object] = self._answer("GET", plural)["items"]
+        return items
+
+    def create_secret(self, name: str, content: Mapping[str, str]) -> None:
+        """A Secret of that content."""
+        manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": dict(content)}
+        self._answer("POST", f"{self.url}/api/v1/namespaces/default/secrets", json=manifest)
+
     def names(self, plural: str) -> list[str]:
         """The names of all objects."""
-        return [item["metadata"]["name"] for item in self._answer("GET", plural)["items"]]
+        return [item["metadata"]["name"] for item in self.all(plural)]
 
     def create(self, plural: str, manifest: Mapping[str, Any]) -> None:
         """Send a manifest."""

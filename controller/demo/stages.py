@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import click
 import yaml
 
+from controller.demo.api import Api
 from controller.demo.viewers import read_manifest
 from controller.errors import AgentpoolError
 
@@ -25,13 +27,23 @@ class Stage(Protocol):
     remnant: str
     """What an instance is there, in a word."""
 
+    @property
+    def patience(self) -> float:
+        """Seconds within which anything comes about."""
+
     def prepare(self) -> str:
         """Make ready what the pool needs; answers a sentence on it."""
+
+    def env(self) -> Mapping[str, str]:
+        """What the operator needs in its environment."""
+
+    def furnish(self, api: Api) -> None:
+        """Create what the pool refers to."""
 
     def pool(self) -> Path:
         """The manifest of the pool."""
 
-    def show(self) -> None:
+    def show(self, api: Api) -> None:
         """Print how instances are seen there."""
 
     def remains(self) -> list[str]:
@@ -45,16 +57,24 @@ class ProcessStage:
     """This host: the processes of the system are all there is."""
 
     remnant = "process"
+    patience = _SECONDS
 
     def prepare(self) -> str:
         """Nothing to do."""
         return "instances are local processes"
 
+    def env(self) -> Mapping[str, str]:
+        """Nothing."""
+        return {}
+
+    def furnish(self, api: Api) -> None:
+        """The pool refers to nothing."""
+
     def pool(self) -> Path:
         """The sample as it is."""
         return SAMPLES / "pool.yaml"
 
-    def show(self) -> None:
+    def show(self, api: Api) -> None:
         """The tables of the API server say it all."""
 
     def remains(self) -> list[str]:
@@ -69,6 +89,7 @@ class DockerStage:
     """The engine that the docker command reaches, with the agent image that this checkout makes, or another one."""
 
     remnant = "process, container or volume"
+    patience = _SECONDS
 
     def __init__(self, folder: Path, image: str | None) -> None:
         self._folder = folder
@@ -83,6 +104,13 @@ class DockerStage:
             self._docker("build", "--target", "loopback", "--tag", IMAGE, str(ROOT / "agent"), seconds=_BUILD_SECONDS)
         return f"instances are containers of {self._image} on Docker {version}"
 
+    def env(self) -> Mapping[str, str]:
+        """The operator inherits DOCKER_HOST."""
+        return {}
+
+    def furnish(self, api: Api) -> None:
+        """The pool refers to nothing."""
+
     def pool(self) -> Path:
         """The sample, with the image and with a label by which its containers are found again."""
         manifest: dict[str, Any] = read_manifest(SAMPLES / "docker" / "pool.yaml")
@@ -93,7 +121,7 @@ class DockerStage:
         path.write_text(yaml.safe_dump(manifest, sort_keys=False), encoding="utf-8")
         return path
 
-    def show(self) -> None:
+    def show(self, api: Api) -> None:
         """The claimed one bears the name of its agent."""
         columns = "table {{.Names}}\t{{.Status}}\t{{.Ports}}"
         click.echo("\n$ docker ps")

@@ -13,7 +13,6 @@ from controller.demo.system import System
 from controller.demo.viewers import Viewer, plural_of, read_manifest
 from controller.errors import AgentpoolError
 
-_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
 _ENDED = ("Failed", "Expired", "Evicted", "Released")
 _STATES = ("starting", "claimed", "crashed", "terminating")
@@ -42,6 +41,7 @@ class Story:
 
     def play(self) -> None:
         """Tell all of it; raises AgentpoolError at the first thing that is not as it should be."""
+        self.stage.furnish(self.api)
         path = self.stage.pool()
         pool = read_manifest(path)
         name, warm = pool["metadata"]["name"], pool["spec"]["minIdle"]
@@ -57,7 +57,7 @@ class Story:
             "warm again, while the claim holds its agent",
         )
 
-        self.stage.show()
+        self.stage.show(self.api)
         self.viewer.delete("agentclaims", claim)
         self._wait(lambda: claim not in self.api.names("agentclaims"), f"claim {claim} to go")
         self._wait(lambda: instance not in self.api.names("agentinstances"), f"instance {instance} to be destroyed")
@@ -111,12 +111,14 @@ class Story:
         self.narrator.say(f"pool {name} is {goal}")
 
     def _wait(self, arrived: Callable[[], bool], what: str, reason: Callable[[], str] = str) -> None:
-        end = time.monotonic() + _SECONDS
+        end = time.monotonic() + self.stage.patience
         while not arrived():
             self.system.see_that_it_runs()
             if time.monotonic() > end:
                 told = reason()
-                raise AgentpoolError(f"waited {_SECONDS:.0f} s for {what}" + (f", but {told}" if told else ""))
+                raise AgentpoolError(
+                    f"waited {self.stage.patience:.0f} s for {what}" + (f", but {told}" if told else "")
+                )
             time.sleep(_LOOK_SECONDS)
 
 

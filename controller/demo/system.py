@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,8 @@ class System:
     """``agentpool standalone`` on a directory of its own, on ports that are free."""
 
     def __init__(self, folder: Path) -> None:
+        self.env: Mapping[str, str] = {}
+        """What it gets besides the environment of the demo."""
         self._folder = folder
         self.log = folder / "standalone.log"
         self.kubeconfig = folder / "kubeconfig"
@@ -34,6 +37,7 @@ class System:
     def start(self) -> None:
         """Start it, in a session of its own: a Ctrl-C of the terminal is for the demo, which then ends it in order."""
         settings = {name: value for name, value in os.environ.items() if not name.startswith("AGENTPOOL_")}
+        settings |= self.env
         try:
             with self.log.open("wb") as log:
                 self._process = subprocess.Popen(
