@@ -9,11 +9,12 @@ DATA   ?= .agentpool
 BACKEND ?= process
 IMAGE  ?=
 SECONDS ?= 120
+INSTANCES ?= 50
 WORKERS ?= auto
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-openclaw chaos verify crds docs bench lock fmt clean
+.PHONY: help install demo run test test-openclaw chaos storm verify crds docs bench lock fmt clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -32,7 +33,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: install ## the whole way once: warm pool, claim, invite URL, all gone again; BACKEND=docker for containers
+demo: install ## the whole way once: warm pool, claim, invite URL, all gone again; BACKEND=docker or railway
 	@$(BIN)/python -m controller.demo --backend $(BACKEND) $(if $(IMAGE),--image $(IMAGE)) $(ARGS)
 
 run: install ## keep API server and operator up in the foreground, with their data in .agentpool
@@ -47,6 +48,9 @@ test-openclaw: install ## install npm's OpenClaw into a cache folder (OPENCLAW_C
 
 chaos: install ## kill operator, Docker engine and containers at random for SECONDS=120, and see that nothing is lost
 	@AGENTPOOL_CHAOS_SECONDS=$(SECONDS) $(BIN)/python -m pytest -p tests.tooling.skips -r fE -k standalone tests/e2e_docker/test_chaos.py $(ARGS)
+
+storm: install ## INSTANCES=50 on a twin of Railway that fails in many ways, the operator killed: nothing doubled, nothing lost
+	@AGENTPOOL_STORM_INSTANCES=$(INSTANCES) $(BIN)/python -m pytest -p tests.tooling.skips -r fE -k "standalone and large" -o log_cli_level=INFO tests/e2e_railway/test_storm.py $(ARGS)
 
 verify: install ## style, types, layers, and whether the generated files are up to date
 	@$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.backends.railway.names import CONFIG
 from controller.backends.railway.patch import drift_of, patch_of, prints_of, source_of, variables_of
 from controller.backends.railway.shapes import ServiceConfig
 from controller.errors import Refused
@@ -40,8 +41,8 @@ def order(
     )
 
 
-def service_of(an_order: LaunchOrder, volume_id: str | None = None) -> dict[str, Any]:
-    patch = patch_of(an_order, "service-1", variables_of(an_order, "installation-1"), volume_id)
+def service_of(an_order: LaunchOrder) -> dict[str, Any]:
+    patch = patch_of(an_order, "service-1", variables_of(an_order, "installation-1"))
     service: dict[str, Any] = patch["services"]["service-1"]
     return service
 
@@ -103,10 +104,9 @@ def test_options_and_limits_become_settings() -> None:
     }
 
 
-def test_a_volume_is_mounted_where_the_state_is_and_can_be_written_to() -> None:
-    service = service_of(order(IMAGE | {"volume": {"onDelete": "Retain"}, "stateDir": "/state"}), "volume-1")
+def test_a_volume_can_be_written_to_and_says_what_is_to_become_of_it() -> None:
+    service = service_of(order(IMAGE | {"volume": {"onDelete": "Retain"}}))
 
-    assert service["volumeMounts"] == {"volume-1": {"mountPath": "/state"}}
     assert service["variables"]["AGENTPOOL_LABEL_VOLUME"] == {"value": "Retain"}
     assert service["variables"]["RAILWAY_RUN_UID"] == {"value": "0"}
 
@@ -173,7 +173,12 @@ def test_drift_is_told_by_the_names_and_never_by_the_values() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [{}, {"AGENTPOOL_LABEL_CONFIG": {"value": "no json"}}, {"AGENTPOOL_LABEL_CONFIG": {"value": "[]"}}, {"KEY": {"value": None}}],
+    [
+        {},
+        {CONFIG: {"value": "no json"}},
+        {CONFIG: {"value": "[]"}},
+        {"KEY": {"value": None}},
+    ],
     ids=["nothing is shown", "damaged", "something else", "hidden"],
 )
 def test_what_cannot_be_told_is_no_drift(content: dict[str, Any]) -> None:

@@ -127,8 +127,8 @@ class EnvironmentApi:
         answer = await self._mutate("ServiceCreate", {"input": wish}, Priority.CREATE)
         return read(ServiceCreated, answer).service_create.id
 
-    async def create_volume(self, service_id: str, mount_path: str, region: str | None) -> str:
-        """Make a volume for a service. Answers its id."""
+    async def create_volume(self, service_id: str, mount_path: str, region: str | None) -> None:
+        """Make a volume and attach it to a service."""
         wish = {
             "projectId": self._project_id,
             "environmentId": self._environment_id,
@@ -136,7 +136,7 @@ class EnvironmentApi:
             "mountPath": mount_path,
         } | ({"region": region} if region is not None else {})
         answer = await self._mutate("VolumeCreate", {"input": wish}, Priority.CREATE)
-        return read(VolumeCreated, answer).volume_create.id
+        read(VolumeCreated, answer)
 
     async def create_domain(self, service_id: str, port: int) -> str:
         """Give a service a domain. Answers its name."""

@@ -91,12 +91,13 @@ class Launches:
 
     async def _furnish(self, order: LaunchOrder, service: Service, variables: dict[str, str]) -> None:
         self._go_on(order)
-        volume_id = await self._volume(order, service) if order.template.volume is not None else None
+        if order.template.volume is not None and not self._picture.volumes_of(service):
+            await self._add_volume(order, service)
         self._go_on(order)
         if service.domain is None:
             service = await self._domain(order, service)
         self._go_on(order)
-        patch = patch_of(order, service.id, variables, volume_id)
+        patch = patch_of(order, service.id, variables)
         try:
             await self._api.commit(patch, f"agentpool: {order.namespace}/{order.name}")
         except (Unanswered, Rejected) as error:
@@ -104,17 +105,11 @@ class Launches:
         else:
             self._picture.learn(service, committed=True)
 
-    async def _volume(self, order: LaunchOrder, service: Service) -> str:
-        def attached() -> str | None:
-            return next(iter(self._picture.volumes_of(service)), None)
-
-        if (known := attached()) is not None:
-            return known
+    async def _add_volume(self, order: LaunchOrder, service: Service) -> None:
         try:
-            region = options_of(order).region
-            return await self._api.create_volume(service.id, order.template.state_dir, region)
+            await self._api.create_volume(service.id, order.template.state_dir, options_of(order).region)
         except (Unanswered, Rejected) as error:
-            return await self._found(error, "create its volume", attached)
+            await self._found(error, "create its volume", lambda: self._picture.volumes_of(service) or None)
 
     async def _domain(self, order: LaunchOrder, service: Service) -> Service:
         try:

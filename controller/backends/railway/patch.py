@@ -75,8 +75,10 @@ def variables_of(order: LaunchOrder, installation: str) -> dict[str, str]:
     return variables
 
 
-def patch_of(order: LaunchOrder, service_id: str, variables: Mapping[str, str], volume_id: str | None = None) -> Patch:
+def patch_of(order: LaunchOrder, service_id: str, variables: Mapping[str, str]) -> Patch:
     """The whole configuration of a service, all variables included: one commit of it is one deployment.
+
+    Its volume is attached since that was made.
 
     What is not wanted is absent: Railway takes a null for the wish to unset.
     """
@@ -90,8 +92,6 @@ def patch_of(order: LaunchOrder, service_id: str, variables: Mapping[str, str], 
         service["build"] = {"watchPatterns": [NEVER_CHANGED]}
         if template.git.dockerfile_path is not None:
             service["build"] |= {"builder": "DOCKERFILE", "dockerfilePath": template.git.dockerfile_path}
-    if volume_id is not None:
-        service["volumeMounts"] = {volume_id: {"mountPath": template.state_dir}}
     return {"services": {service_id: service}}
 
 

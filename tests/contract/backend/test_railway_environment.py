@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from controller.backends.railway.backend import RailwayBackend
+from controller.backends.railway.names import labels
 from controller.errors import AgentpoolError, Barred, Missing, Refused, Transient
 from controller.ports import Remote, RemoteState
 from tests.contract.backend.harness import PATIENCE, end, eventually
@@ -152,7 +153,7 @@ async def test_what_it_did_not_label_is_never_touched(
     for their_name in ("postgres", name[:-1] + ("0" if name[-1] != "0" else "1")):
         await railway.ask("ServiceCreate", {"input": {
             "projectId": twin.project_id, "environmentId": railway.environment_id, "name": their_name,
-            "variables": {"AGENTPOOL_LABEL_INSTALLATION": "another", "AGENTPOOL_LABEL_ENVIRONMENT": railway.environment_id},
+            "variables": labels("another", railway.environment_id, UID),
         }})  # fmt: skip
 
     assert [remote.uid for remote in await backend.list()] == [UID]
