@@ -48,7 +48,15 @@ class RailwaySystem(System):
 
     def delete_service(self, service_id: str) -> None:
         """As somebody does on its page at Railway."""
-        body = {"query": DOCUMENTS["ServiceDelete"].text, "variables": {"id": service_id}}
+        self._at_railway("ServiceDelete", id=service_id)
+
+    def set_variable(self, service_id: str, name: str, value: str) -> None:
+        """As somebody does on its page at Railway; it is deployed anew."""
+        patch = {"services": {service_id: {"variables": {name: {"value": value}}}}}
+        self._at_railway("EnvironmentPatchCommit", environmentId=self.told["environments"]["dev"], patch=patch)
+
+    def _at_railway(self, name: str, **variables: Any) -> None:
+        body = {"query": DOCUMENTS[name].text, "operationName": name, "variables": variables}
         headers = {"Authorization": f"Bearer {self.told['token']}"}
         answer = httpx.post(self.told["url"], params={"source": "person"}, json=body, headers=headers, trust_env=False)
         assert answer.json().get("data"), answer.text

@@ -22,7 +22,7 @@ from controller.backends.docker.output import read_output
 from controller.backends.docker.watch import Watch
 from controller.backends.locks import Locks
 from controller.errors import AgentpoolError, Missing, Refused, Transient
-from controller.ports import LaunchOrder, Remote
+from controller.ports import LaunchOrder, Pace, Remote
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,11 @@ class DockerBackend:
         self._following: list[asyncio.Task[None]] = []
         self._works: set[asyncio.Task[Remote]] = set()
         self._closed = False
+
+    @property
+    def pace(self) -> Pace:
+        """The engine's events tell at once; lists only make sure."""
+        return Pace()
 
     async def start(self) -> None:
         """Take up what is there and follow the engine; one that is down is waited for in the background."""

@@ -16,7 +16,7 @@ from controller.backends.process.spawn import choose_port, environment, resolve,
 from controller.backends.process.table import boot_id
 from controller.backends.process.watch import Watch
 from controller.errors import AgentpoolError, Misconfigured, Missing, Refused, Transient
-from controller.ports import LaunchOrder, Remote
+from controller.ports import LaunchOrder, Pace, Remote
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,11 @@ class ProcessBackend:
         self._watching: asyncio.Task[None] | None = None
         self._launches: set[asyncio.Task[Remote]] = set()
         self._promised_ports: set[int] = set()
+
+    @property
+    def pace(self) -> Pace:
+        """Exits are told at once; lists only make sure."""
+        return Pace()
 
     async def start(self) -> None:
         """Create the root where it is missing, and take up what is there. ``Misconfigured`` when it cannot work."""

@@ -9,14 +9,16 @@ from controller.errors import Misconfigured
 
 API = "https://backboard.railway.com/graphql/v2"
 EDGE = "https://{domain}"
+DRIFT_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Two ways: to Railway's API, and through its edge to an instance."""
+    """Two ways: to Railway's API, and through its edge to an instance; and how often changes are looked for there."""
 
     api: str = API
     edge: str = EDGE
+    drift_seconds: float = DRIFT_SECONDS
 
     def url_of(self, domain: str) -> str:
         """Where the service of a domain listens."""
@@ -27,13 +29,25 @@ class Address:
 
 
 def read_address(environ: Mapping[str, str]) -> Address:
-    """``Misconfigured`` when RAILWAY_API_URL or RAILWAY_EDGE_URL cannot be meant, or would send tokens in the clear."""
+    """``Misconfigured`` when a RAILWAY_* variable cannot be meant, or would send tokens in the clear."""
     api, edge = environ.get("RAILWAY_API_URL") or API, environ.get("RAILWAY_EDGE_URL") or EDGE
     _check("RAILWAY_API_URL", api, API)
     if "{domain}" not in edge:
         raise Misconfigured(f"RAILWAY_EDGE_URL must hold {{domain}}, as in {EDGE}: correct it, or unset it")
     _check("RAILWAY_EDGE_URL", edge.replace("{domain}", "service.localhost"), EDGE)
-    return Address(api, edge)
+    return Address(api, edge, _read_seconds(environ.get("RAILWAY_DRIFT_SECONDS") or str(DRIFT_SECONDS)))
+
+
+def _read_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 86_400:
+        raise Misconfigured(
+            "RAILWAY_DRIFT_SECONDS must be a number of seconds from 1 to 86400: correct or unset it"
+        )
+    return seconds
 
 
 def _check(variable: str, url: str, example: str) -> None:

@@ -20,8 +20,6 @@ UNSEEN_SECONDS = 60.0
 """So long a service that was just made may be missing in the lists: they are not consistent at once."""
 ABSENT_SECONDS = 120.0
 """A service that the lists have lacked for so long is gone from this environment, though its project may have it."""
-DRIFT_SECONDS = 300.0
-"""How often configurations are compared with what they were made as."""
 SETTLED_SECONDS = 60.0
 """Configurations of services that changed since are not judged: they may be half there."""
 LOOKS = 10
@@ -40,7 +38,9 @@ class Picture:
         url_of: Callable[[str], str],
         clock: Callable[[], float],
         now: Callable[[], datetime],
+        drift_seconds: float,
     ) -> None:
+        """``drift_seconds``: how often configurations are compared with what they were made as."""
         self._api = api
         self._names = names
         self._installation = installation
@@ -48,6 +48,7 @@ class Picture:
         self._url_of = url_of
         self._clock = clock
         self._now = now
+        self._drift_seconds = drift_seconds
         self._services: dict[str, Service] = {}
         self._volumes: dict[str, tuple[str, str | None]] = {}
         self._strays: dict[str, set[str]] = {}
@@ -97,7 +98,7 @@ class Picture:
     async def _configs_if_needed(self, reading: Reading) -> Mapping[str, ServiceConfig] | None:
         """Whose a service is that only its labels can tell, and now and then what somebody changed."""
         strangers = any(self._may_be_ours(node) and not self._knows(node) for node in reading.services)
-        due = bool(self._services) and self._clock() - self._drift_at >= DRIFT_SECONDS
+        due = bool(self._services) and self._clock() - self._drift_at >= self._drift_seconds
         if not strangers and not due:
             return None
         configs = await self._api.config()
@@ -175,7 +176,7 @@ class Picture:
                 continue
             policy = _value(config, VOLUME)
             retains = policy == "Retain" if policy else each.retains
-            settled = each.committed and self._clock() - each.made_at >= SETTLED_SECONDS
+            settled = each.committed and self._clock() - each.made_at >= min(SETTLED_SECONDS, self._drift_seconds)
             drift = drift_of(config) if settled else each.drift
             if drift and drift != each.drift:
                 log.warning("service %s of instance %s: %s", each.name, each.uid, drift)

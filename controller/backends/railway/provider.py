@@ -81,7 +81,14 @@ class RailwayProvider:
             self._commits[options.environment_id],
         )
         picture = Picture(
-            api, names, self._installation, options.environment_id, self._address.url_of, around.clock, around.now
+            api,
+            names,
+            self._installation,
+            options.environment_id,
+            self._address.url_of,
+            around.clock,
+            around.now,
+            self._address.drift_seconds,
         )
         backend = RailwayBackend(
             api,
