@@ -14,12 +14,13 @@ from random import SystemRandom
 from controller.core.backoff import backoff
 from controller.errors import AgentpoolError, Misconfigured, Missing, Unusable
 from controller.http.probes import Probes
+from controller.http.webhooks import RailwayWebhooks
 from controller.kube.client import KubeCluster
 from controller.kube.connection import Connection, connect
 from controller.kube.installation import installation_secret
 from controller.kube.watch import Watch
 from controller.model import Resource
-from controller.ports import Backend, BackendOptions
+from controller.ports import BackendOptions, Provider, TakesHints
 from controller.reconcile.credentials import Installation
 from controller.reconcile.loop import Controller, Ports, Tuning
 from controller.runtime import HttpRuntime
@@ -31,13 +32,17 @@ AGENT_COMMAND = (sys.executable, "-m", "agent")
 """What a template without a command runs."""
 
 
-async def serve(settings: Settings, *, stop: asyncio.Event, backends: Mapping[str, Backend] | None = None) -> None:
+async def serve(settings: Settings, *, stop: asyncio.Event, backends: Mapping[str, Provider] | None = None) -> None:
     """Operate until ``stop`` is set. Raises ``Misconfigured`` for what only a person can mend."""
     # Thousands of small objects live for long: Python's own thresholds would walk them all many times a second.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     service = _Service(settings, stop, backends)
-    probes = Probes(settings.http_host, settings.http_port, why_not_ready=lambda: service.why_not_ready)
+    secret = settings.webhook_secret
+    webhooks = RailwayWebhooks(secret.get_secret_value(), service.hint) if secret is not None else None
+    probes = Probes(
+        settings.http_host, settings.http_port, why_not_ready=lambda: service.why_not_ready, webhooks=webhooks
+    )
     await probes.start()
     try:
         await service.run()
@@ -46,11 +51,18 @@ async def serve(settings: Settings, *, stop: asyncio.Event, backends: Mapping[st
 
 
 class _Service:
-    def __init__(self, settings: Settings, stop: asyncio.Event, backends: Mapping[str, Backend] | None) -> None:
+    def __init__(self, settings: Settings, stop: asyncio.Event, backends: Mapping[str, Provider] | None) -> None:
         self._settings = settings
         self._stop = stop
         self._given = backends
+        self._providers: Mapping[str, Provider] = {}
         self.why_not_ready: str | None = "the API server was not reached yet"
+
+    def hint(self, project_id: str | None, environment_id: str | None, service_id: str | None) -> None:
+        """Something happened at one of Railway's places: whoever wants to know is told."""
+        for provider in self._providers.values():
+            if isinstance(provider, TakesHints):
+                provider.hinted(project_id, environment_id, service_id)
 
     async def run(self) -> None:
         """Serve; when a part of it breaks, begin anew from what the API server and the backends say."""
@@ -61,10 +73,12 @@ class _Service:
             installation = await self._installation(cluster)
             if installation is None:
                 return
-            async with self._backends(installation) as backends:
+            async with self._backends(installation) as self._providers:
                 while not self._stop.is_set():
                     runtime = HttpRuntime()
-                    ports = Ports(cluster, runtime, backends, installation, lambda: datetime.now(UTC), SystemRandom())
+                    ports = Ports(
+                        cluster, runtime, self._providers, installation, lambda: datetime.now(UTC), SystemRandom()
+                    )
                     try:
                         await self._turn(connection, ports)
                         return
@@ -150,12 +164,12 @@ class _Service:
             pass
 
     @asynccontextmanager
-    async def _backends(self, installation: Installation) -> AsyncIterator[Mapping[str, Backend]]:
+    async def _backends(self, installation: Installation) -> AsyncIterator[Mapping[str, Provider]]:
         if self._given is not None:
             yield self._given
             return
         options = BackendOptions(installation.id, self._settings.state_dir, AGENT_COMMAND, os.environ)
-        opened: dict[str, Backend] = {}
+        opened: dict[str, Provider] = {}
         try:
             for name in self._settings.backends:
                 module = importlib.import_module(f"controller.backends.{name}")
@@ -167,8 +181,8 @@ class _Service:
                     log.warning("backend %s is left out: %s", name, error)
             yield opened
         finally:
-            for backend in opened.values():
-                await backend.close()
+            for provider in opened.values():
+                await provider.close()
 
 
 def _is_foreseen(error: BaseException) -> bool:

@@ -45,7 +45,17 @@ POOL_WAITING_CLAIMS = Gauge("agentpool_pool_waiting_claims", "Claims that wait f
 POOL_CIRCUIT_OPEN = Gauge(
     "agentpool_pool_circuit_open", "1 while launches of a pool are put off because they fail.", ["namespace", "pool"]
 )
-BACKEND_AVAILABLE = Gauge("agentpool_backend_available", "1 while a backend answers.", ["backend"])
+BACKEND_AVAILABLE = Gauge(
+    "agentpool_backend_available",
+    "1 while a backend answers and takes launches; each place on Railway is a backend of its own.",
+    ["backend"],
+)
+RAILWAY_REQUESTS = Counter(
+    "agentpool_railway_requests_total", "Requests to Railway by operation and outcome.", ["operation", "outcome"]
+)
+RAILWAY_BUDGET_REMAINING = Gauge(
+    "agentpool_railway_budget_remaining", "Requests that Railway still grants in this hour.", ["place"]
+)
 EVENTS_DROPPED = Counter(
     "agentpool_events_dropped_total", "Normal Events that were not published since more important writes waited."
 )
@@ -62,6 +72,12 @@ def action_done(action: str) -> Counter:
 def api_request(verb: str, resource: str, subresource: str, code: str) -> Counter:
     """The counter of one kind of request."""
     return API_REQUESTS.labels(verb, resource, subresource, code)
+
+
+def forget_place(place: str) -> None:
+    """Drop the series of a place that was closed."""
+    BACKEND_AVAILABLE.remove_by_labels({"backend": place})
+    RAILWAY_BUDGET_REMAINING.remove_by_labels({"place": place})
 
 
 def forget_pool(namespace: str, pool: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from controller.model import BackendSpec, Resource, SecretKeyRef, Template
 
@@ -111,6 +111,8 @@ class Remote:
     """It bears the name that it was made with; ``rename`` gives it one that a person recognises."""
     since: datetime | None = None
     """When it came into its state, where the backend tells."""
+    partial: bool = False
+    """Its launch stopped half-way: only a launch of the same instance goes on with it."""
     drift: str = ""
     """How it differs from what it was made as, in a sentence, when somebody changed it at the backend."""
 
@@ -240,6 +242,30 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Let go of what its connections share; they are closed before."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPlace:
+    """The provider of a backend that finds its one place by itself, and was opened before."""
+
+    backend: Backend
+
+    def connect(self, place: Place) -> Backend:
+        """That backend."""
+        return self.backend
+
+    async def close(self) -> None:
+        """Close it."""
+        await self.backend.close()
+
+
+@runtime_checkable
+class TakesHints(Protocol):
+    """A provider that is glad to hear that something happened at one of its places."""
+
+    def hinted(self, project_id: str | None, environment_id: str | None, service_id: str | None) -> None:
+        """A hint, never the truth; ``None`` for what it does not say. Does not block, and raises nothing."""
         ...
 
 

@@ -1,12 +1,15 @@
 """Settings of the operator: command line options and AGENTPOOL_* environment variables."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from controller.backends import KNOWN
+
+_PATH_SEGMENT = re.compile(r"[A-Za-z0-9_-]{16,}")
 
 
 def _split(value: object) -> object:
@@ -18,6 +21,14 @@ def _known(names: tuple[str, ...]) -> tuple[str, ...]:
         if name not in KNOWN:
             raise ValueError(f"there is no backend {name}: choose among {', '.join(KNOWN)}")
     return names
+
+
+def _fits_a_path(secret: SecretStr) -> SecretStr:
+    if not _PATH_SEGMENT.fullmatch(secret.get_secret_value()):
+        raise ValueError(
+            "it must have at least 16 characters, all of them letters, digits, - or _: it is part of a URL"
+        )
+    return secret
 
 
 class Settings(BaseSettings):
@@ -34,15 +45,18 @@ class Settings(BaseSettings):
     operator_namespace: str = "default"
     """Where the operator keeps its own Secret."""
     http_host: str = "127.0.0.1"
-    """Address for /healthz, /readyz and /metrics."""
+    """Address for /healthz, /readyz and /metrics, and for webhooks."""
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8090
     """Port for the same."""
+    webhook_secret: Annotated[SecretStr, AfterValidator(_fits_a_path)] | None = None
+    """Railway may post its Deployment events to /webhooks/railway/ followed by this, so that changes are seen sooner.
+    At least 16 letters, digits, - and _. Absent: there is no such page."""
     log_format: Literal["readable", "json"] = "readable"
     """One line of text or one JSON object per record."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe records that are shown."""
     backends: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_known)] = KNOWN
-    """Backends that pools may use, in the environment separated by commas: process, docker."""
+    """Backends that pools may use, in the environment separated by commas: process, docker, railway."""
     state_dir: Path = Path(".agentpool")
     """Where the process backend keeps its instances."""
     relist_seconds: Annotated[float, Field(ge=10)] = 600.0

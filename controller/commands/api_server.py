@@ -10,7 +10,9 @@ from controller.kube.client import KubeCluster
 from controller.kube.connection import connect
 from controller.kube.context import own_namespace
 from controller.kube.installation import SECRET_NAME
+from controller.model import SecretKeyRef
 from controller.ports import AnyResource
+from controller.reconcile.secrets import Secrets
 from controller.settings import Settings
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
@@ -37,6 +39,16 @@ class ApiServer:
             ) from None
         except Refused as error:
             raise self._explained(error, f"get {kind.plural}") from None
+
+    async def secret(self, reference: SecretKeyRef) -> str:
+        """One key of a Secret; every error says what a person can do."""
+        try:
+            return await Secrets(self.cluster).value(self.namespace, reference.name, reference.key)
+        except Missing as error:
+            # Not what was asked for is missing, but the way to it.
+            raise Refused("SecretNotFound", str(error)) from None
+        except Refused as error:
+            raise self._explained(error, f"get Secret {reference.name}") from None
 
     async def installation_id(self) -> str:
         """The id with which the operator marks what it makes. Reads only: a command founds no installation."""

@@ -2,15 +2,24 @@
 
 import importlib
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from controller.backends import KNOWN
 from controller.commands.api_server import ApiServer, api_server
 from controller.commands.invocation import Invocation, put_out
 from controller.errors import Missing, Refused
-from controller.model import AgentClaim, AgentInstance, InstancePhase
-from controller.ports import Backend, BackendOptions
+from controller.model import AgentClaim, AgentInstance, AgentPool, BackendSpec, InstancePhase
+from controller.ports import Backend, BackendOptions, FixedPlace, Place, Provider
+from controller.reconcile.places import way_in
 from controller.settings import Settings
+
+_REMEDIES = {
+    "process": "run this on the operator's host, and name its directory with --state-dir",
+    "docker": "set DOCKER_HOST to the operator's engine",
+    "railway": "somebody may have removed its service at Railway, see the conditions of its pool",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +35,18 @@ class LogsOrder:
 
 async def show_logs(order: LogsOrder, settings: Settings, invocation: Invocation) -> None:
     """Write the logs to standard output, byte by byte as they are."""
+    # Its place may ask for a Secret for as long as it is read.
     async with api_server(settings, order.namespace) as api:
         instance = await _instance(api, order)
-        name = _backend_of(instance)
-        installation = await api.installation_id()
-    backend = await _open(name, BackendOptions(installation, settings.state_dir.absolute(), (), os.environ))
-    try:
-        invocation.end_when_unread()
-        async for chunk in backend.logs(instance.metadata.uid, tail=order.tail, follow=order.follow):
-            put_out(chunk)
-    except Missing as error:
-        raise Missing(_why_none(instance, error)) from None
-    finally:
-        await backend.close()
+        spec = await _way_in(api, instance)
+        options = BackendOptions(await api.installation_id(), settings.state_dir.absolute(), (), os.environ)
+        async with _opened(Place(spec.place(api.namespace), spec, api.secret), options) as backend:
+            invocation.end_when_unread()
+            try:
+                async for chunk in backend.logs(instance.metadata.uid, tail=order.tail, follow=order.follow):
+                    put_out(chunk)
+            except Missing as error:
+                raise Missing(_why_none(instance, error)) from None
 
 
 async def _instance(api: ApiServer, order: LogsOrder) -> AgentInstance:
@@ -53,21 +61,35 @@ async def _instance(api: ApiServer, order: LogsOrder) -> AgentInstance:
     return await api.read(AgentInstance, claim.status.instance)
 
 
-def _backend_of(instance: AgentInstance) -> str:
+async def _way_in(api: ApiServer, instance: AgentInstance) -> BackendSpec:
     spec = instance.spec.backend
-    if (spec.process is None and spec.docker is None) or spec.name not in KNOWN:
+    if (spec.process is None and spec.docker is None and spec.railway is None) or spec.name not in KNOWN:
         raise Refused(
             "UnknownBackend",
             f"instance {instance.metadata.name} runs on a backend that this agentpool does not know: use the version "
             "that its operator has",
         )
-    return spec.name
+    if spec.railway is None:
+        return spec
+    try:
+        return way_in(spec, await api.read(AgentPool, instance.spec.pool))
+    except (Missing, Refused):
+        # It is gone, or not for this person's eyes: the way in that the instance was made with may still do.
+        return spec
 
 
-async def _open(name: str, options: BackendOptions) -> Backend:
-    """The backend, for reading beside the operator that runs it."""
-    backend: Backend = await importlib.import_module(f"controller.backends.{name}").open_logs(options)
-    return backend
+@asynccontextmanager
+async def _opened(place: Place, options: BackendOptions) -> AsyncIterator[Backend]:
+    """The backend at a place, for reading beside the operator that runs it."""
+    module = importlib.import_module(f"controller.backends.{place.spec.name}")
+    provider: Provider = await module.open_logs(options)
+    backend = provider.connect(place)
+    try:
+        yield backend
+    finally:
+        if not isinstance(provider, FixedPlace):
+            await backend.close()
+        await provider.close()
 
 
 def _why_none(instance: AgentInstance, error: Missing) -> str:
@@ -77,9 +99,4 @@ def _why_none(instance: AgentInstance, error: Missing) -> str:
         return f"instance {name} has ended, and its logs went with it ({phase})"
     if status.backend_id is None:
         return f"instance {name} is {phase or 'new'} and has written nothing yet: try again in a moment"
-    remedy = (
-        "run this on the operator's host, and name its directory with --state-dir"
-        if instance.spec.backend.process is not None
-        else "set DOCKER_HOST to the operator's engine"
-    )
-    return f"{error}, though {name} is {phase or 'new'}: {remedy}"
+    return f"{error}, though {name} is {phase or 'new'}: {_REMEDIES[instance.spec.backend.name]}"

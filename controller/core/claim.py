@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 from controller.core.backoff import backoff
 from controller.core.conditions import assert_condition
+from controller.core.invite import wrong_network
 from controller.core.plan import AskAcceptance, ClaimAction, Delete, Note, Plan, Provision, Ref, soonest
-from controller.model import AgentClaim, ClaimPhase, ClaimStatus
+from controller.model import AgentClaim, ClaimPhase, ClaimStatus, Network
 
 SILENT_SECONDS = 1.0
 """A claim that is served within this time never gets a status that says it waits: that would be a write more."""
@@ -15,6 +16,9 @@ POSITION_SECONDS = 5.0
 longer the queue, so that a long one costs hardly more writes than a short one."""
 ACCEPTANCE_SECONDS = 2.0
 """How often an agent that waits to be accepted is asked."""
+RETRY_SECONDS = 2.0
+"""The longest pause before an instance that could not take up its conversation yet is asked again: one that is being
+woken may be up only just before its time is over."""
 MAX_ATTEMPTS = 3
 """Instances that one claim may use up before it fails: it is then likely the claim that breaks them."""
 
@@ -70,6 +74,8 @@ class PoolView:
     has_idle: bool
     why_empty: str
     """A sentence on why there is nothing idle."""
+    lives_in: Network | None = None
+    """The network in which its agents live, if it says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +164,13 @@ def _provision(seen: ObservedClaim, instance: Assigned, outcome: ProvisionOutcom
     if outcome is None:
         return Plan(actions=(order,))
     patience = seen.pool.provision_timeout_seconds if seen.pool else 30.0
-    left = patience - (now - outcome.first_try_at).total_seconds() if outcome.kind == "transient" else None
+    asked = outcome.kind == "transient"
+    left = patience - (now - outcome.first_try_at).total_seconds() if asked else None
     if left is not None and left <= 0:
         why = f"it did not take up the conversation within {patience:g} s: {outcome.message}"
         return _retire(seen, instance, "ProvisionTimeout", why, now)
-    wait = backoff(outcome.tries) - (now - outcome.at).total_seconds()
+    pause = backoff(outcome.tries, limit=RETRY_SECONDS) if asked else backoff(outcome.tries)
+    wait = pause - (now - outcome.at).total_seconds()
     if wait <= 0:
         return Plan(actions=(order,))
     waiting = f"instance {instance.ref.name} has not taken up the conversation yet: {outcome.message}"
@@ -233,6 +241,9 @@ def _without_instance(seen: ObservedClaim, now: datetime) -> ClaimPlan:
     claim, pool = seen.claim, seen.pool
     if seen.being_bound:
         return Plan(look_again_in=SILENT_SECONDS)  # the write may fail, and then nothing else names this claim
+    misled = wrong_network(claim.spec.join_url, claim.spec.pool, pool.lives_in) if pool is not None else None
+    if misled is not None:
+        return _end(seen, ClaimPhase.FAILED, "WrongNetwork", misled, now)
     if seen.rejection is not None:
         return _end(seen, ClaimPhase.FAILED, seen.rejection.reason, seen.rejection.message, now)
     if _too_late(seen, now):

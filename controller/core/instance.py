@@ -1,32 +1,17 @@
-"""What happens to one instance: launch, probe until ready, check, notice death, terminate."""
+"""What happens to one instance: it starts, is checked, is found dead, is ended."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 from zlib import crc32
 
-from controller.core.backoff import backoff
-from controller.core.conditions import assert_condition
-from controller.core.plan import (
-    Delete,
-    InstanceAction,
-    Launch,
-    Note,
-    Pause,
-    Plan,
-    Probe,
-    Ref,
-    Release,
-    Rename,
-    Resume,
-    Terminate,
-    soonest,
-)
-from controller.model import FINALIZER, AgentInstance, InstancePhase, InstanceStatus, condition_of
+from controller.core import startup
+from controller.core.instancestatus import InstancePlan, crash, instance_status, ref_of, told_of_drift
+from controller.core.plan import Delete, InstanceAction, Pause, Plan, Probe, Release, Rename, Resume, Terminate
+from controller.core.stages import UNFINISHED, Stage
+from controller.model import FINALIZER, AgentInstance, InstancePhase, condition_of
 
 LOOK_AT_REMOTE_SECONDS = 5.0
 """How often the backend is asked again whether a stopping remote is gone, besides its own hints."""
-PATIENT_SECONDS = 10.0
-"""From this age on the status of an instance that is not ready says what its probes say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +19,8 @@ class Timing:
     """How the pool wants its instances probed and checked."""
 
     deadline_seconds: float = 300.0
+    build_deadline_seconds: float = 1800.0
+    deploy_deadline_seconds: float = 600.0
     probe_seconds: float = 0.5
     check_seconds: float = 30.0
     failure_threshold: int = 3
@@ -53,6 +40,13 @@ class RemoteFact:
     """It is frozen, and answers nobody."""
     anonymous: bool = False
     """It does not yet show whose it is."""
+    stage: Stage = Stage.RUNNING
+    since: datetime | None = None
+    """When it came into its stage, as far as anybody knows."""
+    told: str = ""
+    """What the backend says of the stage, in a sentence."""
+    drift: str = ""
+    """How somebody changed it at the backend, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +69,8 @@ class LaunchTrouble:
     message: str
     final: bool = False
     """The backend will never launch this order as it stands."""
+    retry_after: float = 0.0
+    """Seconds for which the backend wishes not to be asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +102,10 @@ class ObservedInstance:
     trouble: LaunchTrouble | None = None
     first_seen_at: datetime | None = None
     """When this controller first looked at it."""
-
-
-InstancePlan = Plan[InstanceAction, InstanceStatus]
+    suspect: bool = False
+    """It is in doubt, and is not handed out until a probe finds it ready."""
+    replaced_on_delete: bool = False
+    """Its pool leaves an instance that is not what a new one would be until it is claimed or deleted."""
 
 
 def decide(seen: ObservedInstance, now: datetime) -> InstancePlan:
@@ -121,69 +118,21 @@ def decide(seen: ObservedInstance, now: datetime) -> InstancePlan:
     if seen.claim is not None and seen.claim.over is not None:
         return _delete(seen, "ClaimEnded", seen.claim.over)
     if instance.status.phase in {None, InstancePhase.STARTING}:
-        return _starting(seen, now)
-    return _running(seen, now)
+        return startup.start(seen, now)
+    return told_of_drift(seen, _running(seen, now))
 
 
 def _ending(seen: ObservedInstance, now: datetime) -> InstancePlan:
     if FINALIZER not in seen.instance.metadata.finalizers:
         return Plan()
     if seen.remote_gone:
-        return Plan(actions=(Release(_ref(seen)),))
+        return Plan(actions=(Release(ref_of(seen)),))
     asked = seen.terminate_asked_at
     wait = 0.0 if asked is None else LOOK_AT_REMOTE_SECONDS - (now - asked).total_seconds()
     if wait <= 0:
-        return Plan(actions=(Terminate(_ref(seen)),))
-    status = _status(seen, InstancePhase.TERMINATING, False, "Terminating", "the backend is ending it", now)
+        return Plan(actions=(Terminate(ref_of(seen)),))
+    status = instance_status(seen, InstancePhase.TERMINATING, False, "Terminating", "the backend is ending it", now)
     return Plan(status=status, look_again_in=wait)
-
-
-def _starting(seen: ObservedInstance, now: datetime) -> InstancePlan:
-    created = seen.instance.metadata.creation_timestamp or now
-    left = seen.timing.deadline_seconds - (now - created).total_seconds()
-    if seen.remote is None:
-        return _launching(seen, left, now)
-    if seen.remote.exited is not None:
-        return _crash(seen, "Exited", f"it ended before it was ready: {seen.remote.exited}", now)
-    if seen.probe is not None and seen.probe.ready:
-        return _ready(seen, now)
-    return _booting(seen, seen.remote, left, now)
-
-
-def _launching(seen: ObservedInstance, left: float, now: datetime) -> InstancePlan:
-    trouble = seen.trouble
-    if trouble is not None:
-        if trouble.final or left <= 0:
-            return _crash(seen, trouble.reason, trouble.message, now)
-        wait = backoff(trouble.tries) - (now - trouble.at).total_seconds()
-        if wait > 0:
-            status = _status(seen, InstancePhase.STARTING, False, trouble.reason, trouble.message, now)
-            return Plan(status=status, look_again_in=min(wait, left))
-    if not seen.remote_known:
-        return Plan(look_again_in=1.0)
-    return Plan(actions=(Launch(_ref(seen)),))
-
-
-def _booting(seen: ObservedInstance, remote: RemoteFact, left: float, now: datetime) -> InstancePlan:
-    detail = seen.probe.detail if seen.probe is not None else ""
-    if left <= 0:
-        why = f"it was not ready within {seen.timing.deadline_seconds:g} s" + (f": {detail}" if detail else "")
-        return _crash(seen, "StartupDeadlineExceeded", why, now)
-    wait = 0.0 if seen.probe is None else seen.timing.probe_seconds - (now - seen.probe.at).total_seconds()
-    if remote.paused:
-        return Plan(actions=(Resume(_ref(seen)),))  # a person froze it, or a pause of an earlier life came late
-    if wait <= 0 and remote.url is not None:
-        return Plan(actions=(Probe(_ref(seen), remote.url),))
-    # What the first probes said changes quickly and means nothing; each change would be a write.
-    told = detail if seen.timing.deadline_seconds - left > PATIENT_SECONDS and detail else "it is starting"
-    status = _status(seen, InstancePhase.STARTING, False, "NotReady", told, now)
-    return Plan(status=status, look_again_in=soonest(wait if wait > 0 else seen.timing.probe_seconds, left))
-
-
-def _ready(seen: ObservedInstance, now: datetime) -> InstancePlan:
-    """Readiness is seen again before the pass ends: the first health check of an idle instance is this probe."""
-    status = _status(seen, InstancePhase.IDLE, True, "Ready", "", now).model_copy(update={"ready_at": now})
-    return Plan(status=status, look_again_in=seen.timing.check_seconds)
 
 
 def _running(seen: ObservedInstance, now: datetime) -> InstancePlan:
@@ -191,24 +140,59 @@ def _running(seen: ObservedInstance, now: datetime) -> InstancePlan:
     if status.phase is InstancePhase.CRASHED and status.ready_at is None:
         return Plan()  # it never was ready: its status says why, and the pool replaces it
     if remote is not None and remote.exited is not None:
-        return _crash(seen, "Exited", remote.exited, now)
+        return crash(seen, "Exited", remote.exited, now)
     if remote is None and seen.remote_known:
-        return _crash(seen, "RemoteGone", "the backend has it no more", now)
+        return crash(seen, "RemoteGone", "the backend has it no more", now)
+    if remote is not None and remote.stage in UNFINISHED:
+        return _begun_anew(seen, remote, now)
     probe, limit = seen.probe, seen.timing.failure_threshold
     if probe is not None and probe.failures >= limit:
-        plan = _crash(seen, "HealthCheckFailed", f"{limit} checks in a row failed: {probe.detail}", now)
+        plan = crash(seen, "HealthCheckFailed", f"{limit} checks in a row failed: {probe.detail}", now)
     else:
         plan = _healthy(seen, now)
     url = remote.url if remote is not None else status.url
     if url is None:
         return plan
+    if _is_left_alone(seen):
+        return replace(plan, actions=_comfort(seen))
     wait = _until_check(seen, now)
     taken = seen.instance.spec.claim_ref is not None
     if remote is not None and remote.paused and (wait <= 0 or taken or not seen.timing.pause_idle):
-        return Plan(actions=(Resume(_ref(seen)),))
+        return Plan(actions=(Resume(ref_of(seen)),))
     if wait <= 0:
-        return Plan(actions=(Probe(_ref(seen), url),))
+        return Plan(actions=(Probe(ref_of(seen), url),))
     return replace(plan, actions=_comfort(seen), look_again_in=wait)
+
+
+def _begun_anew(seen: ObservedInstance, remote: RemoteFact, now: datetime) -> InstancePlan:
+    """Somebody has the backend build or deploy it once more: what answers now is about to be replaced, so nothing is
+    asked. An idle one is not handed out meanwhile, and has as long for it as a new one; a claimed one is left to it."""
+    if seen.instance.status.phase is not InstancePhase.IDLE or seen.instance.spec.claim_ref is not None:
+        return replace(_healthy(seen, now), actions=_comfort(seen))
+    term = startup.unfinished_term(seen, remote)
+    if term.left(now) <= 0:
+        return startup.missed(seen, remote, term, now)
+    return replace(_healthy(seen, now), look_again_in=term.left(now))
+
+
+def _is_left_alone(seen: ObservedInstance) -> bool:
+    """Whether no probe goes to it: one would wake it, or, where the backend puts to sleep what has no traffic, keep it
+    awake for ever. What was last known of it stands until the backend says that it has ended.
+
+    What nobody knows to be well is asked all the same: an idle one in doubt, or it would never be handed out again,
+    and a crashed one, or it would never be well again; but the latter only once others have woken it.
+    """
+    asleep = seen.remote is not None and seen.remote.stage is Stage.SLEEPING
+    if not asleep and not seen.instance.spec.backend.sleeps:
+        return False
+    failing = seen.probe is not None and seen.probe.failures > 0
+    match seen.instance.status.phase:
+        case InstancePhase.IDLE:
+            return not (seen.suspect or failing)
+        case InstancePhase.CRASHED:
+            return asleep
+        case _:
+            return asleep or not failing
 
 
 def _comfort(seen: ObservedInstance) -> tuple[InstanceAction, ...]:
@@ -218,11 +202,11 @@ def _comfort(seen: ObservedInstance) -> tuple[InstanceAction, ...]:
         return ()
     if reference is not None:
         served = remote.anonymous and phase is InstancePhase.CLAIMED
-        return (Rename(_ref(seen), reference.agent_name),) if served else ()
+        return (Rename(ref_of(seen), reference.agent_name),) if served else ()
     # Only one that was just seen to be well is frozen: a frozen one cannot tell of its trouble.
     well = phase is InstancePhase.IDLE and seen.probe is not None and seen.probe.ready
     rests = seen.timing.pause_idle and well and not remote.paused
-    return (Pause(_ref(seen)),) if rests else ()
+    return (Pause(ref_of(seen)),) if rests else ()
 
 
 def _healthy(seen: ObservedInstance, now: datetime) -> InstancePlan:
@@ -234,12 +218,12 @@ def _healthy(seen: ObservedInstance, now: datetime) -> InstancePlan:
         # A crashed one that nobody has is the pool's to replace; a claimed one whose claim lets go of it never
         # returns to idle, it is about to be deleted.
         leaving = status.phase in {InstancePhase.CRASHED, InstancePhase.CLAIMED}
-        return Plan() if leaving else Plan(status=_status(seen, InstancePhase.IDLE, True, "Ready", "", now))
+        return Plan() if leaving else Plan(status=instance_status(seen, InstancePhase.IDLE, True, "Ready", "", now))
     update = {
         "claimed_at": status.claimed_at or claim.bound_at or now,
         "conversation_id": claim.conversation_id,
     }
-    return Plan(status=_status(seen, InstancePhase.CLAIMED, True, "Claimed", "", now).model_copy(update=update))
+    return Plan(status=instance_status(seen, InstancePhase.CLAIMED, True, "Claimed", "", now).model_copy(update=update))
 
 
 def _answers_again(seen: ObservedInstance) -> bool:
@@ -251,6 +235,8 @@ def _answers_again(seen: ObservedInstance) -> bool:
 
 def _until_check(seen: ObservedInstance, now: datetime) -> float:
     interval, probe = seen.timing.check_seconds, seen.probe
+    if seen.suspect and (probe is None or probe.ready):
+        return 0.0  # another program has taken the place of the one that was asked
     if probe is None:
         # After a restart nothing is known of earlier checks: spread the first ones over the interval by uid,
         # so that a thousand instances are not asked at once.
@@ -261,31 +247,5 @@ def _until_check(seen: ObservedInstance, now: datetime) -> float:
     return wait - (now - probe.at).total_seconds()
 
 
-def _crash(seen: ObservedInstance, reason: str, message: str, now: datetime) -> InstancePlan:
-    status = _status(seen, InstancePhase.CRASHED, False, reason, message, now)
-    notes = (Note("Warning", reason, message),) if seen.instance.status.phase is not InstancePhase.CRASHED else ()
-    return Plan(status=status, notes=notes)
-
-
 def _delete(seen: ObservedInstance, reason: str, message: str) -> InstancePlan:
-    return Plan(actions=(Delete(_ref(seen), reason, message),))
-
-
-def _status(
-    seen: ObservedInstance, phase: InstancePhase, ready: bool, reason: str, message: str, now: datetime
-) -> InstanceStatus:
-    old = seen.instance.status
-    condition = assert_condition(old.conditions, "Ready", ready, reason, message, now)
-    update: dict[str, object] = {"phase": phase, "message": message or None, "conditions": (condition,)}
-    if seen.remote is not None:
-        update |= {
-            "url": seen.remote.url or old.url,
-            "backend_id": seen.remote.backend_id,
-            "launched_at": old.launched_at or now,
-        }
-    return old.model_copy(update=update)
-
-
-def _ref(seen: ObservedInstance) -> Ref:
-    meta = seen.instance.metadata
-    return Ref(meta.namespace, meta.name, meta.uid)
+    return Plan(actions=(Delete(ref_of(seen), reason, message),))

@@ -35,8 +35,15 @@ class Member:
     """The pool it was made for: one of the same name may have taken its place. Empty: not told."""
     trouble: str = ""
     """Why it does not start, or why it crashed."""
+    drift: str = ""
+    """How somebody changed it at its backend, if anybody did."""
     pending_create: bool = False
     """The request that creates it is still under way: it cannot be acted on yet."""
+
+    def is_current(self, template_hash: str) -> bool:
+        """Whether it is what a new one would be: of the pool's template, and since it was ready changed by nobody."""
+        warm = self.state in {MemberState.IDLE, MemberState.SUSPECT}
+        return self.template_hash == template_hash and not (warm and self.drift)
 
 
 @dataclass(frozen=True, slots=True)

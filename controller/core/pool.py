@@ -88,7 +88,7 @@ def bind(idle: Iterable[Member], waiting: tuple[Waiting, ...], template_hash: st
     if not waiting:
         return []
     first = heapq.nsmallest(
-        len(waiting), idle, key=lambda m: (m.template_hash != template_hash, m.ready_at or _UNDATED, m.ref.name)
+        len(waiting), idle, key=lambda m: (not m.is_current(template_hash), m.ready_at or _UNDATED, m.ref.name)
     )
     pairs = zip(first, waiting, strict=False)
     return [Bind(member.ref, member.version, claim.ref, claim.agent_name) for member, claim in pairs]
@@ -154,13 +154,13 @@ def _resize(
     room = spec.max_total - len(seen.members)
     steps = roll_out(spec.rollout, stock, min(wish, limit), min(spec.min_idle, limit), room)
     allowed = breaker.allowance(steps.launches, starting=len(current_starting)) if seen.backend.available else 0
+    surplus = "ScaledDown", f"more are warm than minIdle ({spec.min_idle})"
     deletes = [
-        Delete(member.ref, reason, message, member.version)
-        for group, reason, message in (
-            (steps.outdated, "Outdated", "it was built from an old template"),
-            (steps.surplus, "ScaledDown", f"more are warm than minIdle ({spec.min_idle})"),
+        Delete(member.ref, *why, member.version)
+        for member, why in (
+            *((member, _why_outdated(member, seen.template_hash)) for member in steps.outdated),
+            *((member, surplus) for member in steps.surplus),
         )
-        for member in group
         if not member.pending_create
     ]
     reason = "claims are waiting" if queued else "fewer are warm than minIdle"
@@ -176,9 +176,15 @@ def _exhausted(missing: int) -> str | None:
     return f"{missing} more are wanted than maxTotal allows: raise maxTotal or delete claims"
 
 
+def _why_outdated(member: Member, template_hash: str) -> tuple[str, str]:
+    if member.template_hash != template_hash:
+        return "Outdated", "it was built from an old template"
+    return "Drifted", member.drift
+
+
 def _by_template(members: list[Member], current_hash: str) -> tuple[list[Member], list[Member]]:
-    """Those of the current template and the outdated ones."""
-    current = [member for member in members if member.template_hash == current_hash]
+    """Those that are what a new one would be, and the outdated ones."""
+    current = [member for member in members if member.is_current(current_hash)]
     if len(current) == len(members):
         return current, []
-    return current, [member for member in members if member.template_hash != current_hash]
+    return current, [member for member in members if not member.is_current(current_hash)]

@@ -23,7 +23,7 @@ def pool_status(
 ) -> PoolStatus:
     """The whole status of the pool."""
     idle, starting = len(census.idle), len(census.starting)
-    current = sum(1 for group in (census.idle, census.starting) for m in group if m.template_hash == seen.template_hash)
+    current = sum(1 for group in (census.idle, census.starting) for m in group if m.is_current(seen.template_hash))
     trouble = next((member.trouble for member in census.starting if member.trouble), "")
     return PoolStatus(
         observed_generation=pool.metadata.generation,
@@ -88,7 +88,11 @@ def _progressing(
         return True, "ScalingUp", blocked or "instances are being started"
     if idle > pool.spec.min_idle:
         return True, "ScalingDown", "more instances are warm than minIdle asks for"
-    return False, "AtRest", ""
+    left = (
+        f"{outdated} unclaimed instances are outdated or were changed at the backend, and are left until they are "
+        "claimed or deleted, since rollout.strategy is OnDelete"
+    )
+    return False, "AtRest", left if outdated > 0 else ""
 
 
 def _degraded(seen: "ObservedPool", breaker: Breaker, blocked: str | None, trouble: str) -> tuple[bool, str, str]:

@@ -1,4 +1,4 @@
-"""/healthz, /readyz and /metrics."""
+"""/healthz, /readyz and /metrics, and beside them what the operator is told by others."""
 
 import logging
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from controller.errors import Misconfigured
+from controller.http.webhooks import MOST_BYTES, RailwayWebhooks
 
 log = logging.getLogger(__name__)
 
@@ -14,17 +15,27 @@ log = logging.getLogger(__name__)
 class Probes:
     """A small HTTP server for kubelets and Prometheus; it tells nothing about claims or agents."""
 
-    def __init__(self, host: str, port: int, *, why_not_ready: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        why_not_ready: Callable[[], str | None],
+        webhooks: RailwayWebhooks | None = None,
+    ) -> None:
         self._host, self._port = host, port
+        self._webhooks = webhooks
         self._why_not_ready = why_not_ready
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
         """Listen; ``Misconfigured`` when the port is taken."""
-        app = web.Application()
+        app = web.Application(client_max_size=MOST_BYTES)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
+        if self._webhooks is not None:
+            self._webhooks.add_to(app.router)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         try:

@@ -67,18 +67,21 @@ class RailwayBackend(Schema):
     environment_id: Identifier
     """Id of the environment within the project. Each environment has pools of its own."""
     token_secret_ref: SecretKeyRef
-    """The token with which Railway is asked. A change of it, or of tokenType or plan, replaces no instance."""
+    """The token with which Railway is asked: its Secret must hold it under that key. A change of it, or of tokenType
+    or plan, replaces no instance."""
     token_type: Literal["Project", "Account", "Workspace"] = "Project"  # noqa: S105 - a kind, not a token
     """What kind of token it is: a Project token is for one environment only and is to be preferred."""
     plan: Literal["Free", "Hobby", "Pro"] = "Hobby"
-    """Plan of the account: its limits on requests (Free 100, Hobby 1000, Pro 10000 an hour) are kept."""
+    """Plan of the account. No more requests are sent than it allows: Free 100, Hobby 1000, Pro 10000 an hour."""
     image_pull_secret: SecretName | None = None
     """Secret of type kubernetes.io/dockerconfigjson with the credentials for the image's registry."""
     region: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")] | None = None
-    """Region of the instances, for example europe-west4-drams3a. The project's own when absent."""
+    """Region of the instances, for example europe-west4-drams3a. Absent: the one that Railway chooses."""
     sleep_application: bool = False
-    """Whether Railway puts an instance to sleep when it has no traffic; a claim's traffic wakes it. A sleeper costs
-    nothing, takes seconds to answer, and is not health-checked, since a check would wake it."""
+    """Whether Railway puts an instance to sleep when it has no traffic; whoever talks to it wakes it. Once ready such
+    an instance is not health-checked any more, asleep or awake, since checks would keep it awake for ever: it counts as
+    well until Railway says that it ended. Its program boots anew when it wakes, so claims.provisionTimeoutSeconds must
+    leave the time for that, and what it is to keep belongs on a volume."""
     healthcheck_path: Annotated[str, Field(max_length=256, pattern=r"^/[^\s]*$")] | None = None
     """Path that Railway itself asks during a deployment before it calls it successful. Absent: it asks none."""
     restart_policy: Literal["Never", "OnFailure"] = "Never"
@@ -127,6 +130,16 @@ class BackendSpec(Schema):
         return "/".join((
             self.name, way.project_id, way.environment_id, namespace, token.name, token.key, way.token_type, way.plan
         ))  # fmt: skip
+
+    @property
+    def deploys(self) -> bool:
+        """Whether it builds and deploys an instance before that runs: each of these has a deadline of its own."""
+        return self.railway is not None
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it puts an instance to sleep that has no traffic, so that health checks would keep it awake."""
+        return self.railway is not None and self.railway.sleep_application
 
     @property
     def termination_grace_seconds(self) -> int:

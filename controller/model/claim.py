@@ -97,7 +97,8 @@ class ClaimSpec(Schema):
         ]
         | None
     ) = None
-    """Invite URL of a conversation that the agent shall join. Absent: it opens a conversation of its own."""
+    """Invite URL of a conversation that the agent shall join, in the network in which the pool's agents live. Absent:
+    it opens a conversation of its own."""
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
     """Claims of higher priority are served first; equal ones first come, first served."""
     lifetime_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None

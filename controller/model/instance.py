@@ -80,7 +80,7 @@ class InstanceStatus(Schema):
     backend_id: str | None = None
     """What the backend calls it: a process id, a container id, a service id."""
     launched_at: datetime | None = None
-    """When the backend had started it."""
+    """When the backend had taken it on: started its process or container, made its service."""
     ready_at: datetime | None = None
     """When it first was ready."""
     claimed_at: datetime | None = None
@@ -90,7 +90,8 @@ class InstanceStatus(Schema):
     message: str | None = None
     """What went wrong, in a sentence."""
     conditions: Conditions = ()
-    """Ready: whether the agent inside answers."""
+    """Ready: whether the agent inside answers. Drifted: whether somebody changed the instance at its backend; absent
+    while nobody ever did."""
 
 
 class AgentInstance(Resource):

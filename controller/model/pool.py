@@ -17,12 +17,13 @@ class Startup(Schema):
     """How long a new instance may take, and how often it is asked."""
 
     deadline_seconds: Seconds = 300
-    """Seconds until an instance that is still not ready counts as failed: from its creation, or with a backend that
-    builds and deploys from when it runs there."""
+    """Seconds until an instance that is still not ready counts as failed: from its creation, or with the railway
+    backend from when its program runs."""
     build_deadline_seconds: Seconds = 1800
-    """Seconds that a backend which builds has until the build is done, waiting for its turn included."""
+    """Seconds from its creation until an instance of the railway backend must be built. Waiting counts: for the limits
+    on requests, and for its turn at the builder."""
     deploy_deadline_seconds: Seconds = 600
-    """Seconds that a backend which deploys has from the end of the build until the program runs."""
+    """Seconds from the end of its build until the program of an instance of the railway backend must run."""
     probe_interval_milliseconds: Annotated[int, Field(ge=50, le=600_000)] = 500
     """Milliseconds between two readiness probes of a starting instance."""
 
@@ -89,8 +90,8 @@ class Rollout(Schema):
         }
     )
     strategy: Literal["RollingUpdate", "OnDelete"] = "RollingUpdate"
-    """RollingUpdate replaces outdated idle instances step by step; OnDelete leaves them until they are claimed or
-    deleted."""
+    """RollingUpdate replaces outdated idle instances step by step, and those that somebody changed at their backend;
+    OnDelete leaves them until they are claimed or deleted."""
     max_surge: Annotated[int, Field(ge=0, le=1000)] = 1
     """How many warm instances above minIdle may exist during a rollout."""
     max_unavailable: Annotated[int, Field(ge=0, le=1000)] = 0
@@ -224,7 +225,7 @@ class PoolStatus(Schema):
     template_hash: str | None = None
     """Hash of the current template."""
     updated: int = 0
-    """Unclaimed instances that are built from the current template."""
+    """Unclaimed instances that are as the current template says: built from it, and changed by nobody since."""
     selector: str | None = None
     """Label selector of the pool's instances, for the scale subresource."""
     circuit_breaker: BreakerStatus | None = None

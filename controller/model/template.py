@@ -75,11 +75,11 @@ class Resources(Schema):
     memory: Memory | None = None
     """Memory limit of the whole instance, for example 512Mi or 2Gi. No limit when absent."""
     cpu: Cpu | None = None
-    """Processor time of the whole instance: a number of cores (0.5, 2) or of thousandths (500m). No limit when absent.
-    The process backend does not have it."""
+    """Processor time of the whole instance: a number of cores (0.5, 2) or of thousandths (500m). No limit of its own
+    when absent. The process backend does not have it."""
     pids: Annotated[int, Field(ge=16, le=4_194_304)] | None = None
-    """How many processes and threads it may have at once. With the docker backend 1024 when absent; the process
-    backend does not have it."""
+    """How many processes and threads it may have at once: only the docker backend has it, and takes 1024 when it is
+    absent."""
 
 
 class Volume(Schema):
@@ -87,17 +87,17 @@ class Volume(Schema):
 
     on_delete: Literal["Delete", "Retain"] = "Delete"
     """What becomes of it when the instance ends: Delete removes it with the instance; Retain leaves it to a person,
-    who finds it by its labels."""
+    who finds it by its labels, or with backends that have none by its name."""
 
 
 class GitSource(Schema):
     """Source code that the backend builds and runs."""
 
     repo: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")]
-    """Repository on GitHub, as owner/name. The backend's account must be allowed to read it."""
+    """Repository on GitHub, as owner/name. The backend must have been given access to it."""
     branch: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s~^:?*\[\\]+$")] = "main"
-    """Branch to build. Later commits to it change no instance: they are in those that are launched after."""
-    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    """Branch to build. A later commit to it replaces no instance; those that are launched after it have it."""
+    commit: Annotated[str, Field(min_length=40, max_length=40, pattern=r"^[0-9a-f]{40}$")] | None = None
     """Commit to build, in full. Absent: the newest of the branch at launch."""
     root_directory: Annotated[str, Field(max_length=512, pattern=r"^[^\s]*$")] = ""
     """Folder within the repository that is built, for example agent. Empty: all of it."""
@@ -131,8 +131,8 @@ class Template(Schema):
     )
 
     command: Annotated[tuple[Annotated[str, Field(max_length=4096)], ...], Field(max_length=64)] = ()
-    """Program and arguments. Empty: what the image runs by itself, or with the process backend the agent runtime that
-    comes with agentpool."""
+    """Program and arguments. Empty: what the image or the built source code runs by itself, or with the process backend
+    the agent runtime that comes with agentpool. With the railway backend it takes the place of the ENTRYPOINT, too."""
     env: Annotated[
         tuple[EnvVar, ...],
         Field(
@@ -144,10 +144,10 @@ class Template(Schema):
     image: Image | None = None
     """Image of the instance, by tag or digest, for backends that run images. The process backend runs none."""
     git: GitSource | None = None
-    """Source code of the instance, for backends that build: railway."""
+    """Source code of the instance, for backends that build: railway. In place of an image."""
     network: Network | None = None
-    """Network that the agents live in: they are told so by XMTP_ENV, and a claim with an invite link of the other
-    network is refused. Absent: env may say it (XMTP_ENV), else it is the program's own business."""
+    """Network that the agents live in, dev or production: they are told so by XMTP_ENV, and a claim with an invite link
+    of the other network fails at once. Absent: env may say it (XMTP_ENV with a value), else it is not known here."""
     port: Annotated[int, Field(ge=1024, le=65535)] = 8080
     """Where the program listens inside its container; it is told so by PORT. The process backend chooses one itself."""
     state_dir: Annotated[str, Field(min_length=2, max_length=256, pattern=r"^/[^:,\s]+$")] = "/data"
@@ -168,7 +168,7 @@ class Template(Schema):
         if self.network is not None:
             return self.network
         said = next((each.value for each in self.env if each.name == "XMTP_ENV"), None)
-        return Network(said) if said in set(Network) else None
+        return next((network for network in Network if network == (said or "").strip()), None)
 
 
 def template_hash(backend: BackendSpec, template: Template) -> str:

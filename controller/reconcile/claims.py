@@ -93,6 +93,7 @@ class ClaimPass:
             queues=policy.when_empty is WhenEmpty.QUEUE,
             has_idle=has_idle,
             why_empty=_why_empty(pool),
+            lives_in=pool.spec.template.lives_in,
         )
 
     async def _write(self, claim: AgentClaim, status: ClaimStatus, notes: tuple[Note, ...], now: datetime) -> bool:

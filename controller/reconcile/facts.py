@@ -7,6 +7,7 @@ from datetime import datetime
 from controller.core.breaker import Breaker
 from controller.core.claim import ProvisionOutcome, Rejection
 from controller.core.instance import LaunchTrouble, ProbeFact
+from controller.core.stages import Sighting
 from controller.model import AgentClaim, AgentInstance, AgentPool, Resource
 
 
@@ -15,6 +16,8 @@ class InstanceFacts:
     """What is known of an instance besides its resource and its remote."""
 
     first_seen_at: datetime | None = None
+    sighting: Sighting | None = None
+    """How far its remote was when it was last looked at."""
     probe: ProbeFact | None = None
     trouble: LaunchTrouble | None = None
     terminate_asked_at: datetime | None = None

@@ -1,20 +1,27 @@
 """The instance pass: observes one instance, decides, launches, probes, ends it, and writes its status."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 
 from controller import metrics
 from controller.core import instance as core
-from controller.core.plan import Note
+from controller.core.plan import Note, Ref
+from controller.core.stages import UNFINISHED, Sighting, Stage
 from controller.model import AgentInstance, InstancePhase, InstanceStatus, WarmStrategy
 from controller.ports import Remote, RemoteState
 from controller.reconcile.apply import Apply
-from controller.reconcile.facts import Facts
+from controller.reconcile.connections import Connections
+from controller.reconcile.facts import Facts, InstanceFacts
 from controller.reconcile.keys import Key
-from controller.reconcile.remotes import Remotes
 from controller.reconcile.view import View
 from controller.reconcile.writes import Writes
 
+_STAGES = {
+    RemoteState.BUILDING: Stage.BUILDING,
+    RemoteState.DEPLOYING: Stage.DEPLOYING,
+    RemoteState.SLEEPING: Stage.SLEEPING,
+    RemoteState.UNKNOWN: Stage.UNKNOWN,
+}
 ROUNDS = 20
 """Actions of one pass at most: launch, probe, and what follows; probes that are repeated wait between passes."""
 
@@ -26,14 +33,14 @@ class InstancePass:
         self,
         view: View,
         facts: Facts,
-        remotes: Mapping[str, Remotes],
+        connections: Connections,
         apply: Apply,
         writes: Writes,
         clock: Callable[[], datetime],
     ) -> None:
         self._view = view
         self._facts = facts
-        self._remotes = remotes
+        self._connections = connections
         self._apply = apply
         self._writes = writes
         self._clock = clock
@@ -68,25 +75,32 @@ class InstancePass:
         if pool is not None:
             timing = core.Timing(
                 deadline_seconds=pool.spec.startup.deadline_seconds,
+                build_deadline_seconds=pool.spec.startup.build_deadline_seconds,
+                deploy_deadline_seconds=pool.spec.startup.deploy_deadline_seconds,
                 probe_seconds=pool.spec.startup.probe_interval_milliseconds / 1000,
                 check_seconds=pool.spec.health.interval_seconds,
                 failure_threshold=pool.spec.health.failure_threshold,
                 pause_idle=pool.spec.warm_strategy is WarmStrategy.PAUSED,
             )
-        remotes = self._remotes.get(instance.spec.backend.name)
-        remote = remotes.get(meta.uid) if remotes is not None else None
+        remotes = self._connections.of(instance)
+        remote = _remote_fact(remotes.get(meta.uid) if remotes is not None else None, facts, now)
+        if remote is not None and remote.stage in UNFINISHED and self._view.is_free(meta.uid):
+            # Whoever got it would lose it to the program that is about to take its place.
+            self._view.suspect(Ref(meta.namespace, meta.name, meta.uid), True)
         return core.ObservedInstance(
             instance=instance,
             timing=timing,
             pool_gone=pool is None or pool.metadata.deleting or pool.metadata.uid != instance.spec.pool_uid,
             claim=self._claim(instance),
-            remote=_remote_fact(remote, facts.rename_refused),
+            remote=remote,
             remote_known=remotes is None or remotes.listed,
             remote_gone=facts.remote_gone,
             terminate_asked_at=facts.terminate_asked_at,
             probe=facts.probe,
             trouble=facts.trouble,
             first_seen_at=facts.first_seen_at,
+            suspect=self._view.is_suspect(meta.uid),
+            replaced_on_delete=pool is not None and pool.spec.rollout.strategy == "OnDelete",
         )
 
     def _claim(self, instance: AgentInstance) -> core.ClaimFact | None:
@@ -121,14 +135,20 @@ class InstancePass:
         return True
 
 
-def _remote_fact(remote: Remote | None, rename_refused: bool) -> core.RemoteFact | None:
-    if remote is None:
-        return None
+def _remote_fact(remote: Remote | None, facts: InstanceFacts, now: datetime) -> core.RemoteFact | None:
+    if remote is None or remote.partial:
+        return None  # half of one is none yet: a launch finds it, and goes on
+    stage = _STAGES.get(remote.state, Stage.RUNNING)
+    facts.sighting = Sighting.after(facts.sighting, stage, now)
     exited = (remote.message or "it exited") if remote.state is RemoteState.EXITED else None
     return core.RemoteFact(
         backend_id=remote.backend_id,
         url=remote.url,
         exited=exited,
         paused=remote.state is RemoteState.PAUSED,
-        anonymous=remote.anonymous and not rename_refused,
+        anonymous=remote.anonymous and not facts.rename_refused,
+        stage=stage,
+        since=facts.sighting.since(remote.since) if facts.sighting is not None else remote.since,
+        told=remote.message,
+        drift=remote.drift,
     )

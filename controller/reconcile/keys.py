@@ -16,7 +16,7 @@ class PassKind(StrEnum):
 
 
 class Key(NamedTuple):
-    """One pool, instance or claim by name; or, for orphans, one backend."""
+    """One pool, instance or claim by name; or, for orphans, one place."""
 
     kind: PassKind
     namespace: str
@@ -48,6 +48,6 @@ def claim_key(namespace: str, name: str) -> Key:
     return Key(PassKind.CLAIM, namespace, name)
 
 
-def orphans_key(backend: str) -> Key:
-    """The key of the orphans of a backend."""
-    return Key(PassKind.ORPHANS, "", backend)
+def orphans_key(place: str) -> Key:
+    """The key of the orphans of a place."""
+    return Key(PassKind.ORPHANS, "", place)

@@ -11,9 +11,10 @@ from typing import Any, assert_never
 from controller import metrics
 from controller.core.backoff import backoff
 from controller.errors import Conflict, Missing, Refused, Transient
-from controller.ports import Backend, Cluster, Runtime
+from controller.ports import Cluster, Provider, Runtime
 from controller.reconcile.apply import Apply
 from controller.reconcile.claims import ClaimPass
+from controller.reconcile.connections import Connections
 from controller.reconcile.credentials import Installation
 from controller.reconcile.facts import Facts
 from controller.reconcile.instances import InstancePass
@@ -21,13 +22,15 @@ from controller.reconcile.keys import Key, PassKind, orphans_key
 from controller.reconcile.lanes import Lanes
 from controller.reconcile.operations import Operations
 from controller.reconcile.orphans import OrphansPass
+from controller.reconcile.places import Places
 from controller.reconcile.pools import PoolPass
 from controller.reconcile.power import Power
 from controller.reconcile.provisioning import Provisioner
 from controller.reconcile.queue import KeyedQueue
 from controller.reconcile.relist import Relist
-from controller.reconcile.remotes import Remotes
+from controller.reconcile.remotes import News
 from controller.reconcile.routes import Routes
+from controller.reconcile.secrets import Secrets
 from controller.reconcile.view import View
 from controller.reconcile.writes import Writes
 
@@ -43,7 +46,7 @@ class Ports:
 
     cluster: Cluster
     runtime: Runtime
-    backends: Mapping[str, Backend]
+    backends: Mapping[str, Provider]
     installation: Installation
     clock: Callable[[], datetime]
     random: Random
@@ -71,27 +74,21 @@ class Controller:
         self._clock = ports.clock
         self._passes_done = {kind: metrics.PASSES.labels(kind, "done") for kind in PassKind}
         self.queue = KeyedQueue(self._pass)
-        self._routes = Routes(self.view, self._facts, self.queue)
-        self._remotes = {
-            name: Remotes(name, backend, self._routes.remote_changed, ports.clock)
-            for name, backend in ports.backends.items()
-        }
-        for name, remotes in self._remotes.items():
-            remotes.on_list = lambda name=name: self._listed(name)  # type: ignore[misc]
-            remotes.in_use = lambda name=name: self.view.uses_backend(name)  # type: ignore[misc]
-        self._relist = Relist(ports.cluster, self.view, tuning.relist_seconds)
         view, facts, clock = self.view, self._facts, ports.clock
+        places, secrets = Places(view), Secrets(ports.cluster)
+        self._routes = routes = Routes(view, places, facts, self.queue)
+        news = News(routes.remote_changed, self._listed, routes.launch_admitted, places.in_use)
+        self._connections = connections = Connections(ports.backends, secrets, places, view, news, clock)
+        self._relist = Relist(ports.cluster, view, tuning.relist_seconds)
         writes = Writes(ports.cluster, view, Lanes())
-        power = Power(self._remotes, view)
-        provisioner = Provisioner(ports.cluster, ports.runtime, ports.installation, power, view, facts, clock)
-        operations = Operations(
-            ports.runtime, self._remotes, provisioner, view, facts, clock, self._routes.suspicion_changed
-        )
+        power = Power(connections, view)
+        provisioner = Provisioner(ports.cluster, secrets, ports.runtime, ports.installation, power, view, facts, clock)
+        operations = Operations(ports.runtime, connections, provisioner, view, facts, clock, routes.suspicion_changed)
         apply = Apply(writes, operations, power, provisioner, view, facts, ports.random)
-        self._pools = PoolPass(view, facts, self._remotes, apply, writes, self.queue, clock, self._spawn)
-        self._instances = InstancePass(view, facts, self._remotes, apply, writes, clock)
+        self._pools = PoolPass(view, facts, connections, apply, writes, self.queue, clock, self._spawn)
+        self._instances = InstancePass(view, facts, connections, apply, writes, clock)
         self._claims = ClaimPass(view, facts, apply, writes, clock, self._spawn)
-        self._orphans = OrphansPass(view, self._remotes, operations, clock, tuning.orphan_grace_seconds)
+        self._orphans = OrphansPass(view, connections, operations, clock, tuning.orphan_grace_seconds)
 
     async def fill(self) -> None:
         """Learn everything that the API server has; raises what it says."""
@@ -103,9 +100,8 @@ class Controller:
             self._tasks = tasks
             tasks.create_task(self.queue.run(), name="queue")
             try:
-                for remotes in self._remotes.values():
-                    await remotes.list_once()
-                    tasks.create_task(remotes.run(), name=f"remotes {remotes.name}")
+                await self._connections.start()
+                tasks.create_task(self._connections.run(), name="connections")
                 tasks.create_task(self._relist.run(), name="relist")
                 self.queue.release()
                 self.working.set()
@@ -128,9 +124,9 @@ class Controller:
             # A mistake of ours must not end the controller for everybody; the next pass decides anew.
             log.exception("a write failed in a way that was not foreseen")
 
-    def _listed(self, backend: str) -> None:
-        self._routes.backend_listed(backend)
-        self.queue.add(orphans_key(backend))
+    def _listed(self, place: str) -> None:
+        self._routes.backend_listed(place)
+        self.queue.add(orphans_key(place))
 
     async def _pass(self, key: Key) -> float | None:
         metrics.QUEUE_DEPTH.set(len(self.queue))

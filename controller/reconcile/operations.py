@@ -8,12 +8,13 @@ from datetime import datetime
 from controller import metrics
 from controller.core.instance import LaunchTrouble, ProbeFact
 from controller.core.plan import EndOrphan, Launch, Probe, Rename, Terminate
-from controller.errors import Missing, Refused, Transient
+from controller.errors import Barred, Missing, Refused, Transient
 from controller.model import AgentInstance
 from controller.ports import LaunchOrder, Runtime
+from controller.reconcile.connections import Connections
 from controller.reconcile.facts import Facts
 from controller.reconcile.provisioning import Provisioner
-from controller.reconcile.remotes import Remotes
+from controller.reconcile.remotes import Remotes, wished_wait
 from controller.reconcile.view import View
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class Operations:
     def __init__(
         self,
         runtime: Runtime,
-        remotes: Mapping[str, Remotes],
+        connections: Connections,
         provisioner: Provisioner,
         view: View,
         facts: Facts,
@@ -37,13 +38,12 @@ class Operations:
     ) -> None:
         self._suspicion = suspicion
         self._runtime = runtime
-        self._remotes = remotes
+        self._connections = connections
         self._provisioner = provisioner
         self._view = view
         self._facts = facts
         self._clock = clock
         self._probes = asyncio.Semaphore(64)
-        self._launches = asyncio.Semaphore(16)
 
     async def launch(self, action: Launch) -> None:
         """Have the backend start the remote; trouble is kept for the next observe."""
@@ -55,18 +55,19 @@ class Operations:
             if remotes is None:
                 name = instance.spec.backend.name
                 raise Refused("UnknownBackend", f"this operator has no backend {name}: change the pool's backend")
-            async with self._launches:
+            async with remotes.launching(action.instance.uid):
                 env = await self._provisioner.environment(instance)
                 pull_secret = await self._provisioner.pull_secret(instance)
                 remotes.learn(await remotes.backend.launch(_order(instance, env, pull_secret)))
             facts.trouble = None
         except (Refused, Transient, Missing) as error:
-            final = isinstance(error, Refused)
+            # A place that takes nothing takes this order, too, once it is open again.
+            final = isinstance(error, Refused) and not isinstance(error, Barred)
             reason = error.reason if isinstance(error, Refused) else "LaunchFailed"
             if isinstance(error, Missing):
                 reason = "SecretNotFound"
             tries = facts.trouble.tries + 1 if facts.trouble is not None else 1
-            facts.trouble = LaunchTrouble(self._clock(), tries, reason, str(error), final)
+            facts.trouble = LaunchTrouble(self._clock(), tries, reason, str(error), final, wished_wait(error))
 
     async def probe(self, action: Probe) -> None:
         """Ask the runtime whether it is ready."""
@@ -86,7 +87,7 @@ class Operations:
 
     def _failures(self, instance: AgentInstance, last: ProbeFact | None) -> int:
         before, remotes = last.failures if last is not None else 0, self._remotes_of(instance)
-        if instance.spec.claim_ref is None and remotes is not None and not remotes.health.available:
+        if instance.spec.claim_ref is None and remotes is not None and not remotes.readable:
             # With its engine its port may be away, and be back in a moment: nobody gets it meanwhile, but it is not
             # given up either. A claimed one is: its owner is to know, and it is well again when it answers again.
             return max(before, 1)
@@ -102,6 +103,9 @@ class Operations:
             answer = await remotes.backend.rename(
                 action.instance.uid, pool=instance.spec.pool, agent_name=action.agent_name
             )
+        except Barred as error:
+            # Nothing is wrong with the name: it is given once the place takes orders again.
+            raise Transient(str(error), error.retry_after) from None
         except (Refused, Missing) as error:
             self._facts.instances[action.instance.uid].rename_refused = True
             log.warning("instance %s/%s keeps the name of its remote: %s", *action.instance.key, error)
@@ -120,22 +124,21 @@ class Operations:
             return
         grace = instance.spec.backend.termination_grace_seconds
         facts.terminate_asked_at = self._clock()
-        facts.remote_gone = await remotes.backend.terminate(action.instance.uid, grace=float(grace))
-        if facts.remote_gone:
-            remotes.forget(action.instance.uid)
+        facts.remote_gone = await remotes.terminate(action.instance.uid, grace=float(grace))
 
     async def end_orphan(self, action: EndOrphan) -> bool:
         """End a remote that nobody owns; True once nothing is left of it."""
-        remotes = self._remotes[action.backend]
-        gone = await remotes.backend.terminate(action.uid, grace=ORPHAN_GRACE_SECONDS)
+        remotes = self._connections.named(action.backend)
+        if remotes is None:
+            return True
+        gone = await remotes.terminate(action.uid, grace=ORPHAN_GRACE_SECONDS)
         if gone:
-            remotes.forget(action.uid)
             metrics.ORPHANS_ENDED.labels(action.backend).inc()
             log.warning("ended %s on backend %s: no AgentInstance owns it", action.uid, action.backend)
         return gone
 
     def _remotes_of(self, instance: AgentInstance) -> Remotes | None:
-        return self._remotes.get(instance.spec.backend.name)
+        return self._connections.of(instance)
 
 
 def _order(instance: AgentInstance, env: Mapping[str, str], pull_secret: str | None) -> LaunchOrder:

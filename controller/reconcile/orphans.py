@@ -1,38 +1,41 @@
-"""The orphans pass: ends remotes of a backend that no AgentInstance owns, after a grace period."""
+"""The orphans pass: ends remotes at a place that no AgentInstance owns, after a grace period."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from controller.core import orphans as core
+from controller.reconcile.connections import Connections
 from controller.reconcile.keys import Key
 from controller.reconcile.operations import Operations
-from controller.reconcile.remotes import Remotes
 from controller.reconcile.view import View
 
 
 class OrphansPass:
-    """Compares what a backend has with what the view knows."""
+    """Compares what a place has with what the view knows."""
 
     def __init__(
         self,
         view: View,
-        remotes: Mapping[str, Remotes],
+        connections: Connections,
         operations: Operations,
         clock: Callable[[], datetime],
         grace_seconds: float,
     ) -> None:
         self._view = view
-        self._remotes = remotes
+        self._connections = connections
         self._operations = operations
         self._clock = clock
         self._grace_seconds = grace_seconds
         self._suspected: defaultdict[str, Mapping[str, datetime]] = defaultdict(dict)
 
     async def run(self, key: Key) -> float | None:
-        """One pass over one backend; answers in how many seconds to look again."""
-        remotes = self._remotes.get(key.name)
-        if remotes is None or not remotes.listed or not remotes.health.available:
+        """One pass over one place; answers in how many seconds to look again."""
+        remotes = self._connections.named(key.name)
+        if remotes is None:
+            self._suspected.pop(key.name, None)
+            return None
+        if not remotes.listed or not remotes.readable:
             return None
         owned = self._view.instance_by_uid.keys()
         plan = core.decide(

@@ -1,7 +1,7 @@
 """The pool pass: observes one pool from the view, decides, and sets the writes going."""
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -16,10 +16,10 @@ from controller.core.plan import Note, PoolAction, Reject, soonest
 from controller.errors import AgentpoolError, Conflict
 from controller.model import AgentPool, BreakerState, PoolStatus, condition_of, template_hash
 from controller.reconcile.apply import Apply
+from controller.reconcile.connections import Connections
 from controller.reconcile.facts import Facts, PoolFacts
 from controller.reconcile.keys import Key, claim_key, pool_key
 from controller.reconcile.queue import KeyedQueue
-from controller.reconcile.remotes import Remotes
 from controller.reconcile.view import View
 from controller.reconcile.writes import Writes
 
@@ -38,7 +38,7 @@ class PoolPass:
         self,
         view: View,
         facts: Facts,
-        remotes: Mapping[str, Remotes],
+        connections: Connections,
         apply: Apply,
         writes: Writes,
         queue: KeyedQueue,
@@ -47,7 +47,7 @@ class PoolPass:
     ) -> None:
         self._view = view
         self._facts = facts
-        self._remotes = remotes
+        self._connections = connections
         self._apply = apply
         self._writes = writes
         self._queue = queue
@@ -70,7 +70,7 @@ class PoolPass:
         """One pass; answers in how many seconds to look again."""
         for _ in range(ROUNDS):
             pool = self._view.pools.get(key.object)
-            if pool is None:
+            if pool is None or not self._place_has_answered(pool):
                 return None
             now = self._clock()
             seen = self._observe(pool, now)
@@ -140,9 +140,13 @@ class PoolPass:
         deadline = bind_deadline(claim, pool.spec.claims.bind_timeout_seconds) if claim is not None else None
         return deadline is not None and now >= deadline
 
+    def _place_has_answered(self, pool: AgentPool) -> bool:
+        """Before the first answer nobody knows whether anything can be made there; it names the pool's key again."""
+        remotes = self._connections.of(pool)
+        return remotes is None or remotes.asked
+
     def _backend(self, pool: AgentPool) -> core.BackendHealth:
-        name = pool.spec.backend.name
-        remotes = self._remotes.get(name)
+        remotes, name = self._connections.of(pool), pool.spec.backend.name
         if remotes is not None:
             return remotes.health
         message = f"this operator has no backend {name}: change spec.backend, or run a release that has it"

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from weakref import WeakValueDictionary
 
 from controller.core.plan import Pause, Ref, Resume
 from controller.errors import AgentpoolError
 from controller.ports import RemoteState
+from controller.reconcile.connections import Connections
 from controller.reconcile.remotes import Remotes
 from controller.reconcile.view import View
 
@@ -22,8 +22,8 @@ class Power:
     instance's lock held, and whoever wakes takes the lock: after a wake nothing freezes it any more.
     """
 
-    def __init__(self, remotes: Mapping[str, Remotes], view: View) -> None:
-        self._remotes = remotes
+    def __init__(self, connections: Connections, view: View) -> None:
+        self._connections = connections
         self._view = view
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -74,4 +74,4 @@ class Power:
 
     def _remotes_of(self, reference: Ref) -> Remotes | None:
         instance = self._view.instance_by_uid.get(reference.uid)
-        return self._remotes.get(instance.spec.backend.name) if instance is not None else None
+        return self._connections.of(instance) if instance is not None else None

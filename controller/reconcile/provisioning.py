@@ -12,6 +12,7 @@ from controller.ports import Cluster, Endpoint, ProvisionOrder, Runtime
 from controller.reconcile.credentials import Installation
 from controller.reconcile.facts import Facts
 from controller.reconcile.power import Power
+from controller.reconcile.secrets import Secrets
 from controller.reconcile.view import View
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class Provisioner:
     def __init__(
         self,
         cluster: Cluster,
+        secrets: Secrets,
         runtime: Runtime,
         installation: Installation,
         power: Power,
@@ -34,6 +36,7 @@ class Provisioner:
         clock: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
+        self._secrets = secrets
         self._runtime = runtime
         self._installation = installation
         self._power = power
@@ -50,17 +53,22 @@ class Provisioner:
                 env[variable.name] = variable.value or ""
             else:
                 reference = source.secret_key_ref
-                env[variable.name] = await self._secret(namespace, reference.name, reference.key)
+                env[variable.name] = await self._secrets.value(namespace, reference.name, reference.key)
+        if instance.spec.template.network is not None:
+            env["XMTP_ENV"] = instance.spec.template.network.value
         env["INSTANCE_ID"] = instance.metadata.uid
         env["OPENCLAW_GATEWAY_TOKEN"] = self._installation.token(instance.metadata.uid)
         return env
 
     async def pull_secret(self, instance: AgentInstance) -> str | None:
         """The credentials for the registry of its image; ``Missing`` names the Secret or key that is not there."""
-        options = instance.spec.backend.docker
+        backend = instance.spec.backend
+        options = backend.docker or backend.railway
         if options is None or options.image_pull_secret is None:
             return None
-        return await self._secret(instance.metadata.namespace, options.image_pull_secret.name, ".dockerconfigjson")
+        return await self._secrets.value(
+            instance.metadata.namespace, options.image_pull_secret.name, ".dockerconfigjson"
+        )
 
     async def provision(self, action: Provision) -> None:
         """Give the instance its conversation; the answer becomes the claim's outcome."""
@@ -131,7 +139,7 @@ class Provisioner:
         if source is None:
             return claim.spec.instructions or DEFAULT_INSTRUCTIONS
         if source.secret_key_ref is not None:
-            return await self._secret(namespace, source.secret_key_ref.name, source.secret_key_ref.key)
+            return await self._secrets.value(namespace, source.secret_key_ref.name, source.secret_key_ref.key)
         reference = source.config_map_key_ref
         if reference is None:
             return DEFAULT_INSTRUCTIONS
@@ -142,15 +150,6 @@ class Provisioner:
         if reference.key not in content:
             raise Missing(f"ConfigMap {reference.name} has no key {reference.key}: add it")
         return content[reference.key]
-
-    async def _secret(self, namespace: str, name: str, key: str) -> str:
-        try:
-            content = await self._cluster.read_secret(namespace, name)
-        except Missing:
-            raise Missing(f"Secret {name} does not exist in namespace {namespace}: create it") from None
-        if key not in content:
-            raise Missing(f"Secret {name} has no key {key}: add it")
-        return content[key]
 
     def endpoint(self, instance: AgentInstance, url: str) -> Endpoint:
         """How to talk to the program inside an instance."""

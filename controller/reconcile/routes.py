@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 
 from controller import metrics
-from controller.model import AgentClaim, AgentInstance, AgentPool, InstancePhase, Resource
+from controller.core.instancestatus import DRIFTED
+from controller.model import AgentClaim, AgentInstance, AgentPool, InstancePhase, Resource, condition_of
 from controller.reconcile.facts import Facts
 from controller.reconcile.keys import Key, bind_key, claim_key, instance_key, orphans_key, pool_key
+from controller.reconcile.places import Places
 from controller.reconcile.queue import KeyedQueue
 from controller.reconcile.view import View
 
@@ -13,8 +15,9 @@ from controller.reconcile.view import View
 class Routes:
     """Listens to the view and feeds the queue."""
 
-    def __init__(self, view: View, facts: Facts, queue: KeyedQueue) -> None:
+    def __init__(self, view: View, places: Places, facts: Facts, queue: KeyedQueue) -> None:
         self._view = view
+        self._places = places
         self._facts = facts
         self._queue = queue
         view.subscribe(self.changed)
@@ -44,16 +47,30 @@ class Routes:
             self._facts.instances[uid].terminate_asked_at = None
             self._queue.add(instance_key(*instance.key))
 
+    def launch_admitted(self, uid: str) -> bool:
+        """The place of an instance takes launches again. False: it is not to be launched any more."""
+        instance = self._view.instance_by_uid.get(uid)
+        if (
+            instance is None
+            or instance.metadata.deleting
+            or instance.status.phase not in {None, InstancePhase.STARTING}
+        ):
+            return False
+        # Whoever was kept waiting tries at once instead of when the next try is due.
+        self._facts.instances[uid].trouble = None
+        self._queue.add(instance_key(*instance.key))
+        return True
+
     def suspicion_changed(self, instance: AgentInstance) -> None:
         """An instance may be handed out no more, or again."""
         pool = (instance.metadata.namespace, instance.spec.pool)
         if self._view.waiting(pool):
             self._queue.add(bind_key(*pool))
 
-    def backend_listed(self, backend: str) -> None:
-        """A backend was read, or could not be: its pools say so."""
+    def backend_listed(self, place: str) -> None:
+        """A place was read, or could not be: its pools say so."""
         for pool in self._view.pools.values():
-            if pool.spec.backend.name == backend:
+            if self._places.of(pool) == place:
                 self._queue.add(pool_key(*pool.key))
 
     def _of_pool(self, pool: AgentPool, before: Resource | None, after: Resource | None) -> Iterator[Key]:
@@ -74,7 +91,7 @@ class Routes:
         if reference is not None and (old is None or _for_claim(old) != _for_claim(instance)):
             yield claim_key(meta.namespace, reference.name)
         # One that vanished without its finalizer's work leaves an orphan.
-        yield instance_key(*instance.key) if after is not None else orphans_key(instance.spec.backend.name)
+        yield instance_key(*instance.key) if after is not None else orphans_key(self._places.of(instance))
         if old is None or _for_pool(old) != _for_pool(instance):
             pool = (meta.namespace, instance.spec.pool)
             if instance.status.phase is InstancePhase.IDLE and reference is None and self._view.waiting(pool):
@@ -104,7 +121,9 @@ def _for_claim(instance: AgentInstance) -> tuple[object, ...]:
 def _for_pool(instance: AgentInstance) -> tuple[object, ...]:
     """What a pool sees of its instance."""
     status = instance.status
-    return instance.spec.claim_ref, instance.metadata.deleting, status.phase, status.ready_at, status.message
+    drifted = condition_of(status.conditions, DRIFTED)
+    drift = drifted.message if drifted is not None else ""
+    return instance.spec.claim_ref, instance.metadata.deleting, status.phase, status.ready_at, status.message, drift
 
 
 def _same_spec(before: Resource, after: Resource) -> bool:

@@ -7,12 +7,12 @@ decides on a picture older than its own last action. Writes under way are reserv
 import itertools
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
 
 from controller.core.members import Member, MemberState
 from controller.core.plan import Ref
 from controller.core.pool import Waiting
 from controller.model import AgentClaim, AgentInstance, AgentPool, InstancePhase, Resource
+from controller.reconcile.filing import is_misled, lives_elsewhere, member_of, waiting_of
 
 ObjectKey = tuple[str, str]
 Listener = Callable[[Resource | None, Resource | None], None]
@@ -22,7 +22,6 @@ TOMBSTONES = 20_000
 """How many uids of deleted objects are remembered, so that a late event does not bring one back."""
 COUNT_SECONDS = 0.02
 COUNT_SECONDS_PER_MEMBER = 0.0003
-_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class View:
@@ -72,6 +71,8 @@ class View:
         self._versions[meta.uid] = meta.version
         self._index(thing)
         self._tell(before, thing)
+        if isinstance(thing, AgentPool):
+            self._sort_out(before, thing)
         return True
 
     def forget(self, thing: Resource) -> bool:
@@ -120,11 +121,6 @@ class View:
         """The claims on a pool that have no instance, in no order."""
         return tuple(self._waiting[pool].values()) if pool in self._waiting else ()
 
-    def uses_backend(self, backend: str) -> bool:
-        """Whether any pool or instance is on that backend."""
-        users: Iterable[AgentPool | AgentInstance] = itertools.chain(self.pools.values(), self.instances.values())
-        return any(user.spec.backend.name == backend for user in users)
-
     def claim_by_uid(self, uid: str) -> AgentClaim | None:
         """The claim with that uid, if it exists."""
         return self._claim_by_uid.get(uid)
@@ -158,6 +154,10 @@ class View:
     def is_going(self, instance: AgentInstance) -> bool:
         """Whether it is deleted, or about to be by a request under way."""
         return instance.metadata.deleting or instance.metadata.uid in self._deleting
+
+    def is_suspect(self, uid: str) -> bool:
+        """Whether an instance is in doubt, and not handed out."""
+        return uid in self._suspects
 
     def is_free(self, uid: str) -> bool:
         """Whether an instance is idle and nobody's, requests under way included."""
@@ -207,7 +207,8 @@ class View:
         self._refresh(instance.uid)
 
     def suspect(self, instance: Ref, suspected: bool) -> bool:
-        """Its last health check failed: it is not handed out until one succeeds. True: that changed."""
+        """It is in doubt, since a health check failed or its program is about to be another: it is not handed out
+        until one succeeds. True: that changed."""
         if instance.uid not in self.instance_by_uid or suspected == (instance.uid in self._suspects):
             return False
         (self._suspects.add if suspected else self._suspects.discard)(instance.uid)
@@ -272,30 +273,14 @@ class View:
         self._file_waiting(self._claim_by_uid.get(claim_uid))
 
     def _file_member(self, instance: AgentInstance) -> None:
-        meta, spec, status = instance.metadata, instance.spec, instance.status
-        ready = next((c for c in status.conditions if c.type == "Ready"), None)
-        trouble = ready.message if ready is not None and ready.status != "True" else ""
-        quiet = status.phase is not InstancePhase.CRASHED and ready is not None and ready.reason == "NotReady"
-        member = Member(
-            ref=Ref(meta.namespace, meta.name, meta.uid),
-            version=meta.version,
-            state=self._state(instance),
-            template_hash=spec.template_hash,
-            ready_at=status.ready_at,
-            created=meta.creation_timestamp,
-            claimed=spec.claim_ref is not None or meta.uid in self._reserved,
-            trouble="" if quiet else trouble,
-            pool_uid=spec.pool_uid,
-            crashed_at=ready.last_transition_time
-            if ready is not None and status.phase is InstancePhase.CRASHED
-            else None,
-        )
-        pool = (meta.namespace, spec.pool)
-        self._members[pool][meta.uid] = member
+        uid, pool = instance.metadata.uid, (instance.metadata.namespace, instance.spec.pool)
+        taken = instance.spec.claim_ref is not None or uid in self._reserved
+        member = member_of(instance, self._state(instance), claimed=taken)
+        self._members[pool][uid] = member
         if member.state is MemberState.IDLE:
-            self._idle[pool][meta.uid] = member
+            self._idle[pool][uid] = member
         else:
-            self._idle[pool].pop(meta.uid, None)
+            self._idle[pool].pop(uid, None)
 
     def _state(self, instance: AgentInstance) -> MemberState:
         if self.is_going(instance):
@@ -305,7 +290,9 @@ class View:
         if instance.spec.claim_ref is not None or instance.metadata.uid in self._reserved:
             return MemberState.CLAIMED
         if instance.status.phase is InstancePhase.IDLE:
-            return MemberState.SUSPECT if instance.metadata.uid in self._suspects else MemberState.IDLE
+            pool = self.pools.get((instance.metadata.namespace, instance.spec.pool))
+            kept_back = instance.metadata.uid in self._suspects or lives_elsewhere(instance, pool)
+            return MemberState.SUSPECT if kept_back else MemberState.IDLE
         return MemberState.STARTING
 
     def _file_waiting(self, claim: AgentClaim | None) -> None:
@@ -316,13 +303,7 @@ class View:
             self._waiting[pool].pop(uid, None)
             self.positions.pop(uid, None)
         elif uid not in self._waiting[pool]:
-            self._waiting[pool][uid] = Waiting(
-                ref=Ref(claim.metadata.namespace, claim.metadata.name, uid),
-                priority=claim.spec.priority,
-                created=claim.metadata.creation_timestamp or _BEGINNING,
-                order=self._order[uid],
-                agent_name=claim.spec.agent_name,
-            )
+            self._waiting[pool][uid] = waiting_of(claim, self._order[uid])
 
     def _is_waiting(self, claim: AgentClaim) -> bool:
         phase, uid = claim.status.phase, claim.metadata.uid
@@ -330,8 +311,23 @@ class View:
             return False
         if phase is not None and (phase.ended or phase.provisioned):
             return False
+        if is_misled(claim, self.pools.get((claim.metadata.namespace, claim.spec.pool))):
+            return False
         # A deletion that is only asked for may fail: until it is granted, the claim has its instance.
         return all(instance.metadata.deleting for instance in self.holders(uid))
+
+    def _sort_out(self, before: Resource | None, pool: AgentPool) -> None:
+        """Its agents live in another network now: other claims than before can get one, and of other instances.
+
+        After the listeners were told, so that they still name those among the waiting claims that do not wait any more.
+        """
+        if isinstance(before, AgentPool) and before.spec.template.lives_in is pool.spec.template.lives_in:
+            return
+        for claim in self.claims.values():
+            if claim.spec.join_url is not None and (claim.metadata.namespace, claim.spec.pool) == pool.key:
+                self._file_waiting(claim)
+        for uid in tuple(self._members.get(pool.key, ())):
+            self._refresh(uid)
 
     def _tell(self, before: Resource | None, after: Resource | None) -> None:
         for listener in self._listeners:

@@ -12,6 +12,7 @@ import uvloop
 
 from controller import logs
 from controller.app import serve
+from controller.ports import FixedPlace
 from controller.settings import Settings
 from tests.bench.virtual import VirtualBackend
 
@@ -47,7 +48,7 @@ async def _run(settings: Settings, world: str, profile: Profile | None) -> None:
         loop.add_signal_handler(signal.SIGUSR1, profile.begin)
         loop.add_signal_handler(signal.SIGUSR2, profile.end)
         profile.begin()
-    backend = VirtualBackend(world)
+    backend = FixedPlace(VirtualBackend(world))
     try:
         await serve(settings, stop=stop, backends={"process": backend})
     finally:

@@ -8,7 +8,7 @@ import aiohttp
 import orjson
 
 from controller.errors import Missing, Refused, Transient
-from controller.ports import LaunchOrder, Remote, RemoteState
+from controller.ports import LaunchOrder, Pace, Remote, RemoteState
 
 
 class VirtualBackend:
@@ -18,6 +18,10 @@ class VirtualBackend:
         self._url = url
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
         self._changes: asyncio.Queue[Remote | None] = asyncio.Queue()
+
+    @property
+    def pace(self) -> Pace:
+        return Pace()
 
     async def launch(self, order: LaunchOrder) -> Remote:
         await self._ask("POST", f"/launch/{order.uid}", orjson.dumps({"name": order.name}))

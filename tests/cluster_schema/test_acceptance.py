@@ -69,6 +69,36 @@ DOCKER_POOL: Spec = {
         "resources": {"memory": "2Gi", "cpu": "0.5", "pids": 512},
     },
 }
+RAILWAY: Spec = {"projectId": "p-1", "environmentId": "e-1", "tokenSecretRef": {"name": "railway", "key": "token"}}
+RAILWAY_POOL: Spec = {
+    "backend": {
+        "railway": {
+            **RAILWAY,
+            "tokenType": "Workspace",
+            "plan": "Pro",
+            "imagePullSecret": {"name": "registry"},
+            "region": "europe-west4-drams3a",
+            "sleepApplication": True,
+            "healthcheckPath": "/pool/health",
+            "restartPolicy": "OnFailure",
+            "terminationGraceSeconds": 0,
+        }
+    },
+    "template": {
+        "git": {
+            "repo": "acme/agents.git-2",
+            "branch": "release/1.x",
+            "commit": "0123456789abcdef0123456789abcdef01234567",
+            "rootDirectory": "/agent",
+            "dockerfilePath": "docker/Dockerfile",
+        },
+        "network": "production",
+        "env": [{"name": "OTHER", "value": "1"}],
+        "volume": {},
+        "resources": {"memory": "2Gi", "cpu": "500m"},
+    },
+    "startup": {"buildDeadlineSeconds": 1, "deployDeadlineSeconds": 1},
+}
 
 GOOD_MANIFESTS: dict[str, tuple[str, Spec]] = {
     "the smallest pool": ("agentpools", PROCESS),
@@ -78,6 +108,17 @@ GOOD_MANIFESTS: dict[str, tuple[str, Spec]] = {
         {"backend": {"docker": {}}, "template": {"image": "agent"}},
     ),
     "a pool of containers with everything": ("agentpools", DOCKER_POOL),
+    "a pool of services": ("agentpools", {"backend": {"railway": RAILWAY}, "template": {"image": "agent:1"}}),
+    "a pool of services with everything": ("agentpools", RAILWAY_POOL),
+    "a pool that says its network by a variable": (
+        "agentpools",
+        {**PROCESS, "template": {"env": [{"name": "XMTP_ENV", "value": "dev"}]}},
+    ),
+    "a pool of processes on a network": ("agentpools", {**PROCESS, "template": {"network": "dev"}}),
+    "an instance that is a service": (
+        "agentinstances",
+        {**INSTANCE, "backend": RAILWAY_POOL["backend"], "template": RAILWAY_POOL["template"]},
+    ),
     "an instance in a container": (
         "agentinstances",
         {**INSTANCE, "backend": DOCKER_POOL["backend"], "template": DOCKER_POOL["template"]},

@@ -27,6 +27,16 @@ def docker(**changed: Any) -> Spec:
     return {"backend": {"docker": {}}, "template": {"image": "agent:1"}, **changed}
 
 
+def railway(template: Spec | None = None, *, backend: Spec | None = None, **changed: Any) -> Spec:
+    options = {"projectId": "p", "environmentId": "e", "tokenSecretRef": SECRET} | (backend or {})
+    options = {name: value for name, value in options.items() if value is not None}
+    return {
+        "backend": {"railway": options},
+        "template": {"image": "agent:1"} if template is None else template,
+        **changed,
+    }
+
+
 def env(*variables: Spec) -> Spec:
     return pool(template={"env": list(variables)})
 
@@ -38,7 +48,7 @@ def claim(**changed: Any) -> Spec:
 BAD_MANIFESTS: list[tuple[str, str, Any, str, str]] = [
     ("no spec", "agentpools", None, "spec", "Required value"),
     ("no backend", "agentpools", {}, "spec.backend", "Required value"),
-    ("an empty backend", "agentpools", {"backend": {}}, "spec.backend", "set backend.docker or backend.process"),
+    ("an empty backend", "agentpools", {"backend": {}}, "spec.backend", "set backend.railway, backend.docker or"),
     (
         "two backends",
         "agentpools",
@@ -57,6 +67,109 @@ BAD_MANIFESTS: list[tuple[str, str, Any, str, str]] = [
         "use backend.docker",
     ),
     ("a process that pauses", "agentpools", pool(warmStrategy="Paused"), "spec", "set warmStrategy to Running"),
+    (
+        "all three backends",
+        "agentpools",
+        {**railway(), "backend": {**railway()["backend"], "process": {}, "docker": {}}},
+        "spec.backend",
+        "must name exactly one backend",
+    ),
+    (
+        "railway and docker",
+        "agentpools",
+        {**railway(), "backend": {**railway()["backend"], "docker": {}}},
+        "spec.backend",
+        "must name exactly one backend",
+    ),
+    ("railway without a source", "agentpools", railway({}), "spec", "set template.image or template.git"),
+    ("railway with pids", "agentpools", railway({"image": "a", "resources": {"pids": 99}}), "spec", "has no pids"),
+    ("railway that pauses", "agentpools", railway(warmStrategy="Paused"), "spec", "set sleepApplication"),
+    (
+        "railway without a token",
+        "agentpools",
+        railway(backend={"tokenSecretRef": None}),
+        "spec.backend.railway.tokenSecretRef",
+        "Required value",
+    ),
+    (
+        "railway without a project",
+        "agentpools",
+        railway(backend={"projectId": None}),
+        "spec.backend.railway.projectId",
+        "Required value",
+    ),
+    (
+        "an environment by its address",
+        "agentpools",
+        railway(backend={"environmentId": "https://railway.com/project/1"}),
+        "spec.backend.railway.environmentId",
+        "should match",
+    ),
+    (
+        "an unknown kind of token",
+        "agentpools",
+        railway(backend={"tokenType": "OAuth"}),
+        "spec.backend.railway.tokenType",
+        'supported values: "Project", "Account", "Workspace"',
+    ),
+    (
+        "an unknown plan",
+        "agentpools",
+        railway(backend={"plan": "Enterprise"}),
+        "spec.backend.railway.plan",
+        'supported values: "Free", "Hobby", "Pro"',
+    ),
+    (
+        "an image and source code",
+        "agentpools",
+        railway({"image": "agent:1", "git": {"repo": "acme/agents"}}),
+        "spec.template",
+        "remove one of them",
+    ),
+    (
+        "a repository by its address",
+        "agentpools",
+        railway({"git": {"repo": "https://github.com/acme/agents"}}),
+        "spec.template.git.repo",
+        "should match",
+    ),
+    (
+        "a branch with a blank",
+        "agentpools",
+        railway({"git": {"repo": "acme/agents", "branch": "my branch"}}),
+        "spec.template.git.branch",
+        "should match",
+    ),
+    (
+        "a short commit",
+        "agentpools",
+        railway({"git": {"repo": "acme/agents", "commit": "0123456"}}),
+        "spec.template.git.commit",
+        "at least 40 chars long",
+    ),
+    ("a process with source code", "agentpools", pool(template={"git": {"repo": "a/b"}}), "spec", "no image, git"),
+    ("docker with source code", "agentpools", docker(template={"git": {"repo": "a/b"}}), "spec", "set template.image"),
+    (
+        "an unknown network",
+        "agentpools",
+        pool(template={"network": "local"}),
+        "spec.template.network",
+        'supported values: "dev", "production"',
+    ),
+    (
+        "a network and its variable",
+        "agentpools",
+        pool(template={"network": "dev", "env": [{"name": "A"}, {"name": "XMTP_ENV", "value": "dev"}]}),
+        "spec.template",
+        "remove XMTP_ENV from env, or network",
+    ),
+    (
+        "a build without time",
+        "agentpools",
+        railway(startup={"buildDeadlineSeconds": 0}),
+        "spec.startup.buildDeadlineSeconds",
+        "greater than or equal to 1",
+    ),
     (
         "an unknown warmStrategy",
         "agentpools",
@@ -235,6 +348,22 @@ BAD_CHANGES: list[tuple[str, str, Spec, Spec, str, str]] = [
         "agentinstances",
         INSTANCE,
         {"backend": {"process": {"terminationGraceSeconds": 1}}},
+        "spec",
+        "change its pool's template, or delete the instance",
+    ),
+    (
+        "the token of an instance",
+        "agentinstances",
+        {**INSTANCE, **railway()},
+        {"backend": {"railway": {"tokenSecretRef": {"name": "newer"}}}},
+        "spec",
+        "change its pool's template, or delete the instance",
+    ),
+    (
+        "the network of an instance",
+        "agentinstances",
+        INSTANCE,
+        {"template": {"network": "dev"}},
         "spec",
         "change its pool's template, or delete the instance",
     ),

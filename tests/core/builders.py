@@ -18,6 +18,12 @@ NOTHING: Any = Plan()
 """The plan that does nothing and writes nothing, of whichever kind."""
 NAMESPACE = "default"
 POOL = "helpers"
+RAILWAY: dict[str, Any] = {
+    "railway": {"projectId": "p", "environmentId": "e", "tokenSecretRef": {"name": "railway", "key": "token"}}
+}
+"""A backend that builds and deploys."""
+SLEEPY = {"railway": RAILWAY["railway"] | {"sleepApplication": True}}
+"""One that puts to sleep what has no traffic, too."""
 
 
 def at(seconds: float) -> datetime:
@@ -47,6 +53,7 @@ def instance(
     claim: str | None = None,
     template: str = NEW,
     finalizers: tuple[str, ...] = (FINALIZER,),
+    backend: dict[str, Any] | None = None,
     status: dict[str, Any] | None = None,
     **meta: Any,
 ) -> AgentInstance:
@@ -55,7 +62,7 @@ def instance(
         "pool": POOL,
         "poolUid": f"uid-{POOL}",
         "templateHash": template,
-        "backend": {"process": {}},
+        "backend": backend or {"process": {}},
     }
     if claim is not None:
         spec["claimRef"] = {"name": claim, "uid": f"uid-{claim}", "agentName": "Ada"}
@@ -92,6 +99,7 @@ def member(
     created: float | None = -120,
     claimed: bool | None = None,
     trouble: str = "",
+    drift: str = "",
     pending_create: bool = False,
 ) -> Member:
     """An instance as its pool counts it."""
@@ -105,6 +113,7 @@ def member(
         created=None if created is None else at(created),
         claimed=state is MemberState.CLAIMED if claimed is None else claimed,
         trouble=trouble,
+        drift=drift,
         pending_create=pending_create,
     )
 

@@ -17,7 +17,7 @@ from controller.core.claim import (
     decide,
 )
 from controller.core.plan import AskAcceptance, Delete, Provision
-from controller.model import AgentClaim, ClaimPhase, ClaimStatus
+from controller.model import AgentClaim, ClaimPhase, ClaimStatus, Network
 from tests.core.builders import NOTHING, NOW, QUEUEING, at, claim, condition, ref, with_status
 
 WISH, ONE = ref("wish"), ref("one")
@@ -111,6 +111,45 @@ class TestWaiting:
         assert message.startswith("it was not bound in time (pool helpers is paused)")
 
 
+class TestNetwork:
+    DEV_LINK = "https://dev.convos.org/v2?i=abc"
+    PRODUCTION = replace(QUEUEING, lives_in=Network.PRODUCTION)
+
+    @pytest.mark.parametrize(
+        "facts",
+        [{}, {"queue_position": 3}, {"rejection": Rejection("NoIdleInstance", "there is nothing for you")}],
+        ids=["at once", "from the queue", "before any other word"],
+    )
+    def test_a_claim_with_a_link_of_another_network_fails_and_says_what_to_do(self, facts: dict[str, Any]) -> None:
+        plan = decide(observed(claim(joinUrl=self.DEV_LINK), self.PRODUCTION, **facts), NOW)
+        status = status_of(plan)
+        assert (status.phase, status.instance, plan.actions) == (ClaimPhase.FAILED, None, ())
+        assert (condition(status).status, condition(status).reason) == ("False", "WrongNetwork")
+        assert (status.message or "").startswith("its joinUrl belongs to the dev network (dev.convos.org), but ")
+        assert [(note.type, note.reason) for note in plan.notes] == [("Warning", "WrongNetwork")]
+
+    def test_it_fails_even_where_something_is_idle(self) -> None:
+        waiting = observed(claim(joinUrl=self.DEV_LINK), replace(self.PRODUCTION, has_idle=True))
+        assert reason_of(decide(waiting, at(0.1))) == "WrongNetwork"
+
+    @pytest.mark.parametrize(
+        ("link", "lives_in"),
+        [(DEV_LINK, Network.DEV), (DEV_LINK, None), ("https://example.com/v2?i=abc", Network.DEV), (None, Network.DEV)],
+        ids=["its own network", "a pool that does not say", "another host", "no link"],
+    )
+    def test_every_other_claim_waits_for_its_turn(self, link: str | None, lives_in: Network | None) -> None:
+        plan = decide(observed(claim(joinUrl=link), replace(QUEUEING, lives_in=lives_in)), NOW)
+        assert status_of(plan).phase is ClaimPhase.PENDING
+
+    def test_one_that_has_its_instance_already_is_left_to_it(self) -> None:
+        plan = decide(observed(claim(joinUrl=self.DEV_LINK), self.PRODUCTION, MINE), NOW)
+        assert plan.actions == (Provision(WISH, ONE, URL),)
+
+    def test_while_its_binding_is_written_it_is_not_given_up(self) -> None:
+        plan = decide(observed(claim(joinUrl=self.DEV_LINK), self.PRODUCTION, being_bound=True), NOW)
+        assert (plan.actions, plan.status) == ((), None)
+
+
 class TestProvisioning:
     def test_a_claim_that_has_an_instance_provisions_it_at_once(self) -> None:
         plan = decide(observed(assigned=MINE), NOW)
@@ -144,9 +183,19 @@ class TestProvisioning:
         assert reason_of(plan) == "ProvisionTimeout"
         assert "did not take up the conversation within 30 s: it said transient" in (status_of(plan).message or "")
 
-    def test_that_deadline_is_not_slept_through_by_a_long_backoff(self) -> None:
-        seen = observed(assigned=MINE, outcome=outcome("transient", tries=7, when=20))
-        assert decide(seen, at(20)).look_again_in == 10
+    def test_that_deadline_is_not_slept_through(self) -> None:
+        seen = observed(assigned=MINE, outcome=outcome("transient", tries=7, when=29))
+        assert decide(seen, at(29)).look_again_in == 1
+
+    def test_one_that_takes_its_time_is_asked_every_few_seconds_until_its_time_is_over(self) -> None:
+        seen = observed(assigned=MINE, outcome=outcome("transient", tries=9, when=20))
+        assert decide(seen, at(21.9)).actions == ()
+        assert decide(seen, at(22)).actions == (Provision(WISH, ONE, URL),)
+
+    def test_instructions_that_cannot_be_read_are_looked_for_less_and_less_often(self) -> None:
+        seen = observed(assigned=MINE, outcome=outcome("unprepared", tries=7, when=20))
+        assert decide(seen, at(35.9)).actions == ()
+        assert decide(seen, at(36)).actions == (Provision(WISH, ONE, URL),)
 
     def test_an_outcome_with_another_instance_does_not_count(self) -> None:
         seen = observed(assigned=MINE, outcome=outcome("unfit", of="another"))

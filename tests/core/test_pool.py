@@ -296,6 +296,56 @@ class TestRollout:
         assert len(left) == max(2, 3 - unavailable)
 
 
+CHANGED = "somebody changed the variable MODEL at Railway"
+
+
+class TestDrift:
+    """What somebody changed at its backend is no more what a new one would be."""
+
+    def test_a_replacement_is_launched_before_a_changed_idle_one_goes(self) -> None:
+        seen = seen_pool(pool(minIdle=2), member("changed", drift=CHANGED), member("good"))
+        assert (creates(seen), deletes(seen)) == (1, [])
+
+    def test_once_it_is_idle_the_changed_one_goes_and_the_reason_is_what_was_changed(self) -> None:
+        seen = seen_pool(pool(minIdle=2), member("changed", drift=CHANGED), *members(2))
+        assert Delete(ref("changed"), "Drifted", CHANGED, 7) in decide(seen, NOW).actions
+        assert creates(seen) == 0
+
+    def test_many_are_replaced_step_by_step(self) -> None:
+        seen = seen_pool(pool(minIdle=3), *members(3, drift=CHANGED))
+        assert (creates(seen), deletes(seen)) == (1, [])
+
+    def test_with_maxunavailable_it_goes_without_waiting_for_its_replacement(self) -> None:
+        tight = pool(minIdle=2, maxTotal=2, rollout={"maxSurge": 0, "maxUnavailable": 1})
+        assert deletes(seen_pool(tight, member("changed", drift=CHANGED), member("good"))) == [("changed", "Drifted")]
+
+    def test_one_that_is_outdated_too_goes_for_that(self) -> None:
+        seen = seen_pool(pool(minIdle=1), member("changed", drift=CHANGED, template=OLD), member("good"))
+        assert deletes(seen) == [("changed", "Outdated")]
+
+    def test_a_suspect_one_is_replaced_as_well(self) -> None:
+        seen = seen_pool(pool(minIdle=1), member("changed", SUSPECT, drift=CHANGED), member("good"))
+        assert deletes(seen) == [("changed", "Drifted")]
+
+    def test_with_ondelete_it_is_left(self) -> None:
+        seen = seen_pool(pool(minIdle=2, rollout={"strategy": "OnDelete"}), *members(2, drift=CHANGED))
+        assert decide(seen, NOW).actions == ()
+
+    @pytest.mark.parametrize("state", [CLAIMED, CRASHED, TERMINATING, STARTING])
+    def test_whoever_is_not_idle_is_not_replaced_for_it(self, state: MemberState) -> None:
+        held = state is not STARTING
+        seen = seen_pool(pool(minIdle=1), member("changed", state, drift=CHANGED, claimed=held), member("good"))
+        assert ("changed", "Drifted") not in deletes(seen)
+
+    def test_a_paused_pool_leaves_it(self) -> None:
+        assert decide(seen_pool(pool(minIdle=1, paused=True), member("x", drift=CHANGED)), NOW).actions == ()
+
+    def test_it_is_handed_out_only_when_there_is_no_other(self) -> None:
+        present = (member("changed", ready=-900, drift=CHANGED), member("good", ready=-5))
+        assert binds(seen_pool(pool(minIdle=2), *present, claims=(waiting("a"),))) == [("good", "a")]
+        assert binds(seen_pool(pool(), present[0], claims=(waiting("a"),))) == [("changed", "a")]
+
+
 def test_what_was_decided_is_dated_by_nothing_but_the_time_that_was_passed_in() -> None:
     seen = seen_pool(pool(minIdle=2), *members(1), claims=(waiting("a"),))
     assert decide(seen, at(0)) == decide(seen, at(0))

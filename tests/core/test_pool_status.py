@@ -52,6 +52,24 @@ def test_the_status_names_its_template_its_generation_and_the_selector_of_its_in
     assert {it.observed_generation for it in status.conditions} == {1}
 
 
+def test_one_that_was_changed_at_its_backend_is_not_updated_and_is_being_replaced() -> None:
+    status = status_of(seen_pool(pool(minIdle=2), member("a"), member("b", drift="somebody changed its source")))
+    assert (status.idle, status.updated) == (2, 1)
+    assert condition(status, "Progressing").reason == "RollingOut"
+
+
+def test_what_ondelete_leaves_is_counted_in_words() -> None:
+    left = (member("a", template=OLD), member("b", drift="somebody changed its source"), member("c"))
+    progressing = condition(
+        status_of(seen_pool(pool(minIdle=3, rollout={"strategy": "OnDelete"}), *left)), "Progressing"
+    )
+    assert (progressing.status, progressing.reason) == ("False", "AtRest")
+    assert progressing.message == (
+        "2 unclaimed instances are outdated or were changed at the backend, and are left until they are claimed or "
+        "deleted, since rollout.strategy is OnDelete"
+    )
+
+
 @pytest.mark.parametrize(
     ("spec", "present", "holds", "reason"),
     [

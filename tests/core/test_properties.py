@@ -15,6 +15,7 @@ from controller.core import pool as pools
 from controller.core.breaker import Breaker
 from controller.core.members import Member, MemberState
 from controller.core.plan import Bind, Create, Delete, Launch, Probe, Provision, Reject, Release, Terminate
+from controller.core.stages import UNFINISHED, Stage
 from controller.model import AgentClaim, AgentInstance, AgentPool, BreakerState, ClaimPhase, InstancePhase
 from tests.core.builders import (
     NEW,
@@ -22,7 +23,9 @@ from tests.core.builders import (
     NOW,
     OLD,
     QUEUEING,
+    RAILWAY,
     RUNNING,
+    SLEEPY,
     at,
     claim,
     condition,
@@ -75,6 +78,7 @@ def members_of_any_kind(draw: st.DrawFn, number: int) -> Member:
         created=None if pending else draw(st.integers(-500, -100)),
         claimed=held,
         trouble="it failed" if state is MemberState.CRASHED else "",
+        drift=draw(st.sampled_from(["", "", "somebody changed its source"])),
         pending_create=pending,
     )
 
@@ -136,6 +140,31 @@ def test_a_plan_never_deletes_an_instance_that_is_claimed_or_going_or_not_made_y
         victim = by_uid[action.instance.uid]
         assert not victim.claimed
         assert victim.state not in {MemberState.CLAIMED, MemberState.TERMINATING}
+
+
+@PROPERTY
+@given(observed_pools())
+def test_only_an_idle_instance_is_deleted_for_what_somebody_changed_and_only_in_a_rollout(
+    seen: pools.ObservedPool,
+) -> None:
+    assert seen.pool is not None
+    by_uid = {it.ref.uid: it for it in seen.members}
+    for action in of_kind(pools.decide(seen, NOW), Delete):
+        victim = by_uid[action.instance.uid]
+        if action.reason == "Drifted":
+            assert victim.drift == action.message
+            assert victim.state in {MemberState.IDLE, MemberState.SUSPECT}
+            assert seen.pool.spec.rollout.strategy == "RollingUpdate"
+
+
+@PROPERTY
+@given(observed_pools())
+def test_no_claim_gets_a_changed_or_outdated_instance_while_it_could_have_another(seen: pools.ObservedPool) -> None:
+    by_uid = {it.ref.uid: it for it in seen.members}
+    given = [by_uid[action.instance.uid] for action in of_kind(pools.decide(seen, NOW), Bind)]
+    kept = [it for it in seen.members if it.state is MemberState.IDLE and it not in given]
+    if any(not it.is_current(NEW) for it in given):
+        assert not any(it.is_current(NEW) for it in kept)
 
 
 @PROPERTY
@@ -328,7 +357,7 @@ def test_every_pool_comes_to_rest_at_its_size_and_on_its_current_template(
     assert {it.state for it in warm} <= {MemberState.IDLE}
     assert len(warm) == min(spec.min_idle, spec.max_total - held)
     assert not world.seen.waiting or (held == spec.max_total and not warm)
-    if any(it.template_hash != NEW for it in warm) and spec.rollout.strategy == "RollingUpdate":
+    if not all(it.is_current(NEW) for it in warm) and spec.rollout.strategy == "RollingUpdate":
         assert len(world.seen.members) == spec.max_total
         assert "the rollout cannot go on" in condition(plan.status, "Degraded").message
 
@@ -344,12 +373,21 @@ def observed_instances(draw: st.DrawFn) -> instances.ObservedInstance:
     held = draw(st.booleans())
     exited = draw(st.none() | st.just("exit code 3"))
     failures = draw(st.integers(0, 4))
+    backend = draw(st.sampled_from([None, RAILWAY, SLEEPY]))
+    staged = replace(
+        RUNNING,
+        stage=draw(st.sampled_from(Stage)),
+        since=draw(st.none() | st.integers(-700, 0).map(at)),
+        told=draw(st.sampled_from(["", "it waits for its turn"])),
+        drift=draw(st.sampled_from(["", "", "somebody changed its source"])),
+    )
     return instances.ObservedInstance(
         instance=instance(
             claim="wish" if held else None,
             status=status,
             created=draw(st.integers(-400, 0)),
             deleting=draw(st.booleans()),
+            backend=backend,
             finalizers=draw(st.sampled_from([("agentpool.dev/remote",), ()])),
         ),
         pool_gone=draw(st.booleans()),
@@ -364,7 +402,9 @@ def observed_instances(draw: st.DrawFn) -> instances.ObservedInstance:
         )
         if held
         else None,
-        remote=draw(st.sampled_from([None, RUNNING, replace(RUNNING, url=None), replace(RUNNING, exited=exited)])),
+        remote=draw(
+            st.sampled_from([None, RUNNING, staged, replace(staged, url=None), replace(staged, exited=exited)])
+        ),
         remote_known=draw(st.booleans()),
         remote_gone=draw(st.booleans()),
         terminate_asked_at=draw(st.none() | st.integers(-10, 0).map(at)),
@@ -374,7 +414,45 @@ def observed_instances(draw: st.DrawFn) -> instances.ObservedInstance:
         ),
         trouble=draw(st.none() | st.just(instances.LaunchTrouble(at(-1), 3, "LaunchFailed", "it is busy"))),
         first_seen_at=draw(st.none() | st.integers(-40, 0).map(at)),
+        suspect=draw(st.booleans()),
+        replaced_on_delete=draw(st.booleans()),
     )
+
+
+@PROPERTY
+@given(observed_instances())
+def test_nobody_is_probed_who_is_built_deployed_or_asleep_and_well(seen: instances.ObservedInstance) -> None:
+    remote, status = seen.remote, seen.instance.status
+    if not any(isinstance(action, Probe) for action in instances.decide(seen, NOW).actions) or remote is None:
+        return
+    assert remote.stage not in UNFINISHED
+    if remote.stage is Stage.SLEEPING and status.ready_at is not None:
+        assert status.phase is InstancePhase.IDLE
+        assert seen.suspect or (seen.probe is not None and seen.probe.failures)
+
+
+@PROPERTY
+@given(observed_instances())
+def test_no_stage_is_the_end_of_a_claimed_instance(seen: instances.ObservedInstance) -> None:
+    status = instances.decide(seen, NOW).status
+    if seen.instance.spec.claim_ref is None or seen.instance.status.phase is not InstancePhase.CLAIMED:
+        return
+    if status is not None and status.phase is InstancePhase.CRASHED:
+        assert condition(status).reason in {"Exited", "RemoteGone", "HealthCheckFailed"}
+
+
+@PROPERTY
+@given(observed_instances())
+def test_a_change_at_the_backend_makes_nobody_do_anything_and_is_told_of_only_once(
+    seen: instances.ObservedInstance,
+) -> None:
+    if seen.remote is None:
+        return
+    changed = instances.decide(replace(seen, remote=replace(seen.remote, drift="somebody changed its source")), NOW)
+    plain = instances.decide(replace(seen, remote=replace(seen.remote, drift="")), NOW)
+    assert (changed.actions, changed.look_again_in) == (plain.actions, plain.look_again_in)
+    written = replace(seen, instance=with_status(seen.instance, changed.status))
+    assert not any(note.reason == "Drifted" for note in instances.decide(written, NOW).notes)
 
 
 @PROPERTY
@@ -423,6 +501,8 @@ class InstanceWorld:
     launches_to_fail: int
     probes_to_fail: int
     terminates_to_wait: int
+    stages: list[tuple[Stage, float]] = field(default_factory=list)
+    """What the backend does with it before it runs, and for how many seconds."""
     seen: instances.ObservedInstance = field(
         default_factory=lambda: instances.ObservedInstance(instance(created=0), first_seen_at=NOW)
     )
@@ -443,8 +523,26 @@ class InstanceWorld:
                 return self.seen.instance
             if not plan.actions:
                 assert plan.look_again_in is not None, "nothing will ever happen to it again"
-                self.now += timedelta(seconds=max(plan.look_again_in, 0.001))
+                self.wait(max(plan.look_again_in, 0.001))
         raise AssertionError(f"it never gets there: {self.done}")
+
+    def wait(self, seconds: float) -> None:
+        """Until it is looked at again; sooner when the backend goes on with it."""
+        if self.seen.remote is None or self.seen.remote.stage not in UNFINISHED:
+            self.now += timedelta(seconds=seconds)
+            return
+        stage, left = self.stages[0]
+        self.now += timedelta(seconds=min(seconds, left))
+        if left > seconds:
+            self.stages[0] = (stage, left - seconds)
+        else:
+            self.stages.pop(0)
+            self.enter()
+
+    def enter(self) -> None:
+        """The backend begins the next stage."""
+        stage = self.stages[0][0] if self.stages else Stage.RUNNING
+        self.seen = replace(self.seen, remote=replace(RUNNING, stage=stage, since=self.now), trouble=None)
 
     def perform(self, action: object) -> None:
         match action:
@@ -454,7 +552,7 @@ class InstanceWorld:
                 trouble = instances.LaunchTrouble(self.now, tries, "LaunchFailed", "the engine is busy")
                 self.seen = replace(self.seen, trouble=trouble)
             case Launch():
-                self.seen = replace(self.seen, remote=RUNNING, trouble=None)
+                self.enter()
             case Probe():
                 ready = self.probes_to_fail == 0
                 self.probes_to_fail -= not ready
@@ -489,6 +587,34 @@ def test_an_instance_that_is_never_ready_crashes_at_its_deadline(launches: int) 
     crashed = world.live(InstancePhase.CRASHED, rounds=5000)
     assert crashed is not None
     assert world.now == at(world.seen.timing.deadline_seconds)
+
+
+TIMES = st.floats(0, 2000)
+
+
+@PROPERTY
+@given(st.lists(TIMES, max_size=3), TIMES, st.integers(0, 40))
+def test_an_instance_that_is_built_and_deployed_is_idle_unless_a_stage_of_it_took_too_long(
+    builds: list[float], deployment: float, probes: int
+) -> None:
+    world = InstanceWorld(
+        launches_to_fail=0,
+        probes_to_fail=probes,
+        terminates_to_wait=0,
+        stages=[*((Stage.BUILDING, seconds) for seconds in builds), (Stage.DEPLOYING, deployment)],
+        seen=instances.ObservedInstance(instance(created=0, backend=RAILWAY), first_seen_at=NOW),
+    )
+    timing, built = world.seen.timing, sum(builds)
+    too_long = built >= timing.build_deadline_seconds, deployment >= timing.deploy_deadline_seconds
+    there = world.live(InstancePhase.CRASHED if any(too_long) else InstancePhase.IDLE)
+    assert there is not None
+    if too_long[0]:
+        assert (world.now, world.done["Probe"]) == (at(timing.build_deadline_seconds), 0)
+    elif too_long[1]:
+        assert world.done["Probe"] == 0
+        assert abs((world.now - at(built + timing.deploy_deadline_seconds)).total_seconds()) < 1
+    else:
+        assert world.done["Probe"] == probes + 1
 
 
 # Claims.

@@ -72,6 +72,8 @@ class Programs:
         if not compare_digest(machine.order.env["OPENCLAW_GATEWAY_TOKEN"].encode(), endpoint.token.encode()):
             raise Refused("Unauthorized", "the token is wrong")
         if not self._machines.responds(machine):
+            if machine.waking:
+                raise Transient("it is just being woken")
             raise NoAnswerError
         return machine
 

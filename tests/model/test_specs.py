@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from controller.model import KINDS, AgentInstance, AgentPool, Resource, template_hash
+from controller.model import KINDS, AgentInstance, AgentPool, BackendSpec, Network, Resource, Template, template_hash
 from controller.model.crd import custom_resource_definitions
 from controller.model.pool import PoolSpec
 
@@ -65,7 +65,7 @@ def lists(schema: Mapping[str, Any]) -> SearchStrategy[list[Any]]:
 def objects(schema: Mapping[str, Any]) -> SearchStrategy[dict[str, Any]]:
     if "additionalProperties" in schema:
         return st.dictionaries(st.text(max_size=8), values(schema["additionalProperties"]), max_size=2)
-    if schema["properties"].keys() == {"process", "docker"}:
+    if schema["properties"].keys() == BackendSpec.model_fields.keys():
         return st.one_of([st.fixed_dictionaries({name: values(it)}) for name, it in schema["properties"].items()])
     required = schema.get("required", ())
     fields = {name: values(child) for name, child in schema["properties"].items()}
@@ -92,8 +92,13 @@ def fitted(spec: dict[str, Any]) -> dict[str, Any]:
     """The pool with a template that its backend can run: few drawn at random have one."""
     template = dict(spec.get("template", {}))
     if "docker" in spec["backend"]:
+        template.pop("git", None)
         return spec | {"template": {"image": "agent:1"} | template}
-    for name in ("image", "volume", "resources"):
+    if "railway" in spec["backend"]:
+        template["resources"] = {name: it for name, it in template.get("resources", {}).items() if name != "pids"}
+        source = {} if "git" in template else {"image": "agent:1"}
+        return spec | {"template": source | template, "warmStrategy": "Running"}
+    for name in ("image", "git", "volume", "resources"):
         template.pop(name, None)
     return spec | {"template": template, "warmStrategy": "Running"}
 
@@ -153,13 +158,21 @@ def hash_of(spec: PoolSpec) -> str:
     return template_hash(spec.backend, spec.template)
 
 
+def built(spec: PoolSpec) -> tuple[Any, ...]:
+    """All that an instance is built from: how the operator gets in at its backend is no part of it."""
+    railway = spec.backend.railway
+    if railway is None:
+        return spec.backend, spec.template
+    way_in = {"token_secret_ref", "token_type", "plan"}
+    return railway.model_dump(exclude=way_in), spec.template
+
+
 @given(SPECS["AgentPool"], SPECS["AgentPool"])
 def test_two_pools_share_a_hash_if_and_only_if_they_share_backend_and_template(
     one: dict[str, Any], other: dict[str, Any]
 ) -> None:
     first, second = PoolSpec.model_validate(one), PoolSpec.model_validate(other)
-    same = (first.backend, first.template) == (second.backend, second.template)
-    assert (hash_of(first) == hash_of(second)) == same
+    assert (hash_of(first) == hash_of(second)) == (built(first) == built(second))
 
 
 @given(SPECS["AgentPool"], SPECS["AgentPool"])
@@ -175,7 +188,7 @@ def test_a_change_of_backend_or_template_alone_changes_the_hash(
 ) -> None:
     before = PoolSpec.model_validate(one)
     after = before.model_copy(update={part: getattr(PoolSpec.model_validate(other), part)})
-    assume(getattr(after, part) != getattr(before, part))
+    assume(built(after) != built(before))
     assert hash_of(after) != hash_of(before)
 
 
@@ -200,3 +213,60 @@ def test_the_hash_of_a_plain_pool_stays_what_it_was_in_earlier_versions() -> Non
         }
     )
     assert (hash_of(plain.spec), hash_of(built.spec)) == ("891f021df1", "83672b50c7")
+
+
+RAILWAY = {"projectId": "p", "environmentId": "e", "tokenSecretRef": {"name": "railway", "key": "token"}}
+
+
+def on_railway(**changed: Any) -> BackendSpec:
+    return BackendSpec.model_validate({"railway": RAILWAY | changed})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"tokenSecretRef": {"name": "railway", "key": "newer"}}, {"tokenType": "Account"}, {"plan": "Pro"}],
+    ids=["another token", "another kind of token", "another plan"],
+)
+def test_how_the_operator_gets_in_replaces_no_instance_but_is_another_connection(changed: dict[str, Any]) -> None:
+    before, after = on_railway(), on_railway(**changed)
+    assert template_hash(before, Template()) == template_hash(after, Template())
+    assert before.place("default") != after.place("default")
+
+
+@pytest.mark.parametrize("changed", [{"environmentId": "f"}, {"region": "eu"}, {"sleepApplication": True}])
+def test_what_an_instance_is_built_with_replaces_it(changed: dict[str, Any]) -> None:
+    assert template_hash(on_railway(), Template()) != template_hash(on_railway(**changed), Template())
+
+
+@pytest.mark.parametrize(
+    ("template", "network"),
+    [
+        ({"network": "production"}, Network.PRODUCTION),
+        ({"env": [{"name": "XMTP_ENV", "value": "dev"}]}, Network.DEV),
+        ({"env": [{"name": "XMTP_ENV", "value": " production "}]}, Network.PRODUCTION),
+        ({"env": [{"name": "XMTP_ENV", "value": "local"}]}, None),
+        ({"env": [{"name": "XMTP_ENV", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}, None),
+        ({"env": [{"name": "OTHER", "value": "dev"}]}, None),
+        ({}, None),
+    ],
+    ids=["by network", "by its variable", "with blanks", "one that is not known", "in a Secret", "another one", "no"],
+)
+def test_a_template_says_in_which_network_its_agents_live(template: dict[str, Any], network: Network | None) -> None:
+    assert Template.model_validate(template).lives_in is network
+
+
+@pytest.mark.parametrize(
+    ("backend", "name", "deploys", "sleeps"),
+    [
+        ({"process": {}}, "process", False, False),
+        ({"docker": {}}, "docker", False, False),
+        ({"railway": RAILWAY}, "railway", True, False),
+        ({"railway": RAILWAY | {"sleepApplication": True}}, "railway", True, True),
+    ],
+    ids=["process", "docker", "railway", "railway that puts to sleep"],
+)
+def test_a_backend_says_what_it_does_with_its_instances(
+    backend: dict[str, Any], name: str, deploys: bool, sleeps: bool
+) -> None:
+    spec = BackendSpec.model_validate(backend)
+    assert (spec.name, spec.deploys, spec.sleeps) == (name, deploys, sleeps)

@@ -1,88 +1,51 @@
-"""What the backends say exists: one picture per backend."""
+"""What the backends say exists: one picture per place."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from prometheus_client import REGISTRY
 
 from controller import metrics
-from controller.errors import AgentpoolError, Refused, Transient
-from controller.ports import LaunchOrder, Remote, RemoteState
-from controller.reconcile.remotes import LIST_SECONDS, RETRY_SECONDS, Remotes
+from controller.errors import AgentpoolError, Barred, Refused, Transient
+from controller.ports import Pace, RemoteState
+from controller.reconcile.remotes import PATIENCE_SECONDS, RETRY_SECONDS, News, Remotes
+from tests.doubles.listed import Ear, ListedBackend, remote
 from tests.doubles.virtualtime import now
 from tests.reconcile.clockwork import cancelled, in_virtual_time, settled
 
 
-def remote(uid: str, state: RemoteState = RemoteState.RUNNING) -> Remote:
-    return Remote(uid, f"pid-{uid}", state, f"http://127.0.0.1/{uid}")
-
-
-class Backend:
-    """A backend whose list answers what there was when it began, as long as it takes, or fails."""
-
-    def __init__(self, *present: str) -> None:
-        self.present = {uid: remote(uid) for uid in present}
-        self.seconds = 0.0
-        self.error: AgentpoolError | None = None
-        self.lists = 0
-        self.hints: asyncio.Queue[Remote | AgentpoolError] = asyncio.Queue()
-
-    async def list(self) -> Sequence[Remote]:
-        self.lists += 1
-        answer, error = list(self.present.values()), self.error
-        await asyncio.sleep(self.seconds)
-        if error is not None:
-            raise error
-        return answer
-
-    async def changes(self) -> AsyncIterator[Remote]:
-        while True:
-            hint = await self.hints.get()
-            if isinstance(hint, AgentpoolError):
-                raise hint
-            yield hint
-
-    async def launch(self, order: LaunchOrder) -> Remote:
-        raise NotImplementedError
-
-    async def terminate(self, uid: str, *, grace: float) -> bool:
-        raise NotImplementedError
-
-    async def pause(self, uid: str) -> Remote:
-        raise NotImplementedError
-
-    async def resume(self, uid: str) -> Remote:
-        raise NotImplementedError
-
-    async def rename(self, uid: str, *, pool: str, agent_name: str) -> Remote:
-        raise NotImplementedError
-
-    def logs(self, uid: str, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[bytes]:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        raise NotImplementedError
-
-
 class Picture:
-    """The picture of a backend, and what it told."""
+    """The picture of a place, and what it told."""
 
-    def __init__(self, *present: str) -> None:
-        self.backend = Backend(*present)
-        self.changed: list[str] = []
-        self.lists_told = 0
-        self.remotes = Remotes("process", self.backend, self.changed.append, now)
-        self.remotes.on_list = self.listed
+    def __init__(self, *present: str, pace: Pace | None = None, place: str = "process") -> None:
+        self.backend, self.ear = ListedBackend(*present, pace=pace), Ear()
+        ear = self.ear
+        news = News(ear.changed.append, ear.listed.append, ear.admit, lambda _: ear.used)
+        self.remotes = Remotes(place, self.backend, news, now)
 
-    def listed(self) -> None:
-        self.lists_told += 1
+    @property
+    def changed(self) -> list[str]:
+        """Which remotes were told to have changed."""
+        return self.ear.changed
 
     async def listed_once(self) -> list[str]:
         """Lists, and answers which remotes were told to have changed."""
         self.changed.clear()
         await self.remotes.list_once()
         return sorted(self.changed)
+
+
+@asynccontextmanager
+async def followed(picture: Picture) -> AsyncIterator[None]:
+    """Follows the place meanwhile."""
+    task = asyncio.ensure_future(picture.remotes.run())
+    await settled()
+    try:
+        yield
+    finally:
+        await cancelled(task)
 
 
 @in_virtual_time
@@ -163,8 +126,9 @@ async def test_the_same_news_twice_is_told_once() -> None:
     [
         (Transient("the engine does not answer"), "BackendUnavailable"),
         (Refused("TokenRejected", "the token is not valid: make another"), "TokenRejected"),
+        (Barred("PlanLimit", "the plan allows no more: raise it", 60), "PlanLimit"),
     ],
-    ids=["for now", "until somebody acts"],
+    ids=["for now", "until somebody acts", "for a while"],
 )
 @in_virtual_time
 async def test_a_list_that_fails_keeps_the_picture_and_says_that_the_backend_is_unavailable(
@@ -172,14 +136,14 @@ async def test_a_list_that_fails_keeps_the_picture_and_says_that_the_backend_is_
 ) -> None:
     picture = Picture("a")
     await picture.remotes.list_once()
-    told = picture.lists_told
+    told = len(picture.ear.listed)
     picture.backend.error = error
     assert await picture.listed_once() == []
     assert (picture.remotes.get("a"), picture.remotes.listed) == (remote("a"), True)
     health = picture.remotes.health
     assert (health.available, health.reason) == (False, reason)
     assert health.message == f"backend process cannot be read: {error}"
-    assert picture.lists_told > told
+    assert len(picture.ear.listed) > told
     assert REGISTRY.get_sample_value("agentpool_backend_available", {"backend": "process"}) == 0
 
 
@@ -212,7 +176,7 @@ async def test_it_is_listed_now_and_then_and_sooner_while_it_fails() -> None:
     picture.backend.error = None
     await asyncio.sleep(RETRY_SECONDS)
     assert picture.backend.lists == 5
-    await asyncio.sleep(LIST_SECONDS)
+    await asyncio.sleep(Pace().slow)
     assert picture.backend.lists == 6
     await cancelled(task)
 
@@ -276,10 +240,166 @@ async def test_of_two_lists_at_once_the_second_waits_for_the_first() -> None:
 async def test_nobody_is_alarmed_about_a_backend_that_nobody_uses() -> None:
     metrics.BACKEND_AVAILABLE.clear()
     picture = Picture()
-    picture.remotes.in_use = lambda: False
+    picture.ear.used = False
     picture.backend.error = Transient("the engine does not answer")
     await picture.remotes.list_once()
     assert REGISTRY.get_sample_value("agentpool_backend_available", {"backend": "process"}) is None
-    picture.remotes.in_use = lambda: True
+    picture.ear.used = True
     await picture.remotes.list_once()
     assert REGISTRY.get_sample_value("agentpool_backend_available", {"backend": "process"}) == 0
+
+
+SLOW, FAST = 30.0, 4.0
+PACE = Pace(SLOW, FAST)
+
+
+async def seconds_until_listed(picture: Picture) -> float:
+    """How long it takes until the place is asked again."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    picture.backend.asked.clear()
+    await picture.backend.asked.wait()
+    return loop.time() - began
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds"),
+    [
+        (RemoteState.BUILDING, FAST),
+        (RemoteState.DEPLOYING, FAST),
+        (RemoteState.UNKNOWN, FAST),
+        (RemoteState.RUNNING, SLOW),
+        (RemoteState.PAUSED, SLOW),
+        (RemoteState.SLEEPING, SLOW),
+        (RemoteState.EXITED, SLOW),
+    ],
+)
+@in_virtual_time
+async def test_a_place_is_read_fast_while_something_is_about_to_change_there(
+    state: RemoteState, seconds: float
+) -> None:
+    picture = Picture("a", "b", pace=PACE)
+    picture.backend.present["b"] = remote("b", state)
+    async with followed(picture):
+        assert await seconds_until_listed(picture) == pytest.approx(seconds, abs=0.5)
+        assert await seconds_until_listed(picture) == pytest.approx(seconds, abs=0.5)
+
+
+@pytest.mark.parametrize(("waited", "left"), [(1, 3), (20, 0)], ids=["a little", "longer than it would have"])
+@in_virtual_time
+async def test_what_is_launched_meanwhile_shortens_a_long_wait(waited: float, left: float) -> None:
+    picture = Picture("a", pace=PACE)
+    async with followed(picture):
+        await asyncio.sleep(waited)
+        picture.remotes.learn(remote("new", RemoteState.BUILDING))
+        assert await seconds_until_listed(picture) == pytest.approx(left, abs=0.5)
+
+
+@in_virtual_time
+async def test_an_end_that_takes_its_time_is_followed_fast_until_nothing_is_left() -> None:
+    picture = Picture("a", "b", pace=PACE)
+    async with followed(picture):
+        await asyncio.sleep(1)
+        picture.backend.gone = False
+        assert not await picture.remotes.terminate("a", grace=10)
+        assert await seconds_until_listed(picture) == pytest.approx(FAST - 1, abs=0.5)
+        assert await seconds_until_listed(picture) == pytest.approx(FAST, abs=0.5)
+        picture.backend.gone = True
+        assert await picture.remotes.terminate("a", grace=10)
+        assert await seconds_until_listed(picture) == pytest.approx(SLOW, abs=0.5)
+
+
+@in_virtual_time
+async def test_an_end_that_the_list_shows_as_complete_is_followed_no_more() -> None:
+    picture = Picture("a", pace=PACE)
+    async with followed(picture):
+        picture.backend.gone = False
+        await picture.remotes.terminate("a", grace=10)
+        picture.backend.present.clear()
+        await seconds_until_listed(picture)
+        assert await seconds_until_listed(picture) == pytest.approx(SLOW, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (Transient("it does not answer"), RETRY_SECONDS),
+        (Transient("it does not answer", retry_after=2), RETRY_SECONDS),
+        (Transient("too many requests", retry_after=40), 40),
+        (Barred("PlanLimit", "the plan is used up", 90), 90),
+        (Refused("TokenRejected", "the token is not valid"), RETRY_SECONDS),
+    ],
+    ids=["soon", "not sooner than usual", "as late as it wishes", "also when barred", "refused"],
+)
+@in_virtual_time
+async def test_a_place_that_fails_is_asked_again(error: AgentpoolError, seconds: float) -> None:
+    picture = Picture("a", pace=PACE)
+    picture.backend.error = error
+    async with followed(picture):
+        assert await seconds_until_listed(picture) == pytest.approx(seconds, abs=0.5)
+
+
+@in_virtual_time
+async def test_a_lost_stream_does_not_make_it_ask_sooner_than_the_place_wishes() -> None:
+    picture = Picture("a", pace=PACE)
+    picture.backend.error = Transient("too many requests", retry_after=40)
+    async with followed(picture):
+        picture.backend.hints.put_nowait(Transient("too many requests", retry_after=40))
+        assert await seconds_until_listed(picture) == pytest.approx(40, abs=0.5)
+
+
+@in_virtual_time
+async def test_a_place_without_a_first_answer_is_not_available_after_a_while() -> None:
+    picture = Picture("a", place="railway/p/e")
+    picture.backend.seconds = 3600
+    async with followed(picture):
+        assert (picture.remotes.asked, picture.remotes.health.available) == (False, True)
+        await asyncio.sleep(PATIENCE_SECONDS + 1)
+        health = picture.remotes.health
+        assert (picture.remotes.asked, health.available, health.reason) == (True, False, "BackendUnavailable")
+        assert health.message.startswith("backend railway has not answered")
+        assert picture.ear.listed == ["railway/p/e"]
+
+
+@in_virtual_time
+async def test_an_answer_in_time_keeps_it_available() -> None:
+    picture = Picture("a")
+    async with followed(picture):
+        await asyncio.sleep(PATIENCE_SECONDS + 1)
+        assert picture.remotes.health.available
+
+
+@in_virtual_time
+async def test_of_a_picture_that_is_distrusted_nothing_is_missing_until_it_is_listed_anew() -> None:
+    picture = Picture("a", pace=PACE)
+    async with followed(picture):
+        await asyncio.sleep(1)
+        picture.backend.seconds = 2
+        picture.remotes.distrust()
+        assert (picture.remotes.listed, picture.remotes.get("a")) == (False, remote("a"))
+        await asyncio.sleep(1)
+        assert not picture.remotes.listed
+        await asyncio.sleep(1.5)
+        assert picture.remotes.listed
+
+
+@in_virtual_time
+async def test_a_list_that_began_before_it_was_distrusted_does_not_count() -> None:
+    picture = Picture("a")
+    picture.backend.seconds = 2
+    listing = asyncio.ensure_future(picture.remotes.list_once())
+    await asyncio.sleep(1)
+    picture.remotes.distrust()
+    await listing
+    assert not picture.remotes.listed
+    await picture.remotes.list_once()
+    assert picture.remotes.listed
+
+
+@in_virtual_time
+async def test_a_series_bears_the_name_of_the_place_and_goes_with_it() -> None:
+    picture = Picture("a", place="railway/p/e")
+    await picture.remotes.list_once()
+    assert REGISTRY.get_sample_value("agentpool_backend_available", {"backend": "railway/p/e"}) == 1
+    metrics.forget_place("railway/p/e")
+    assert REGISTRY.get_sample_value("agentpool_backend_available", {"backend": "railway/p/e"}) is None

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from controller.core.instance import LaunchTrouble
 from controller.model import Resource
 from controller.reconcile.facts import Facts
 from controller.reconcile.keys import Key
+from controller.reconcile.places import Places
 from controller.reconcile.queue import KeyedQueue
 from controller.reconcile.routes import Routes
 from controller.reconcile.view import View
@@ -26,7 +28,7 @@ class Traffic:
         self.view, self.facts = View(), Facts()
         self.passes: list[tuple[str, float]] = []
         self.queue = KeyedQueue(self.run)
-        self.routes = Routes(self.view, self.facts, self.queue)
+        self.routes = Routes(self.view, Places(self.view), self.facts, self.queue)
         self.versions = 100
 
     async def run(self, key: Key) -> float | None:
@@ -95,6 +97,23 @@ async def test_an_instance_that_becomes_idle_is_only_counted_where_nobody_waits(
     async with knowing(pool(), instance()) as traffic:
         traffic.change(instance(status=IDLE))
         assert await traffic.caused() == (["instance one"], ["pool helpers"])
+
+
+@in_virtual_time
+async def test_an_instance_that_somebody_changed_at_its_backend_is_told_to_its_pool() -> None:
+    drifted = {"type": "Drifted", "status": "True", "reason": "Drifted", "message": "it was changed"}
+    async with knowing(pool(), instance(status=IDLE)) as traffic:
+        traffic.change(instance(status=IDLE | {"conditions": [drifted]}))
+        assert await traffic.caused() == (["instance one"], ["pool helpers"])
+
+
+@in_virtual_time
+async def test_a_pool_that_moves_to_another_network_names_the_claims_that_it_can_serve_no_more() -> None:
+    joining = claim("wish", joinUrl="https://dev.convos.org/v2?i=abc")
+    async with knowing(pool(template={"network": "dev"}), joining) as traffic:
+        traffic.change(pool(template={"network": "production"}), generation=2)
+        at_once, later = await traffic.caused()
+        assert (sorted(at_once), later) == (["claim wish", "pool helpers"], [])
 
 
 @in_virtual_time
@@ -223,6 +242,27 @@ async def test_a_list_of_a_backend_concerns_its_pools() -> None:
         assert await traffic.caused() == ([], [])
         traffic.routes.backend_listed("process")
         assert await traffic.caused() == (["pool helpers"], [])
+
+
+@pytest.mark.parametrize(
+    ("known", "waits"),
+    [
+        (instance(), True),
+        (instance(status={"phase": "Starting"}), True),
+        (instance(status=IDLE), False),
+        (instance(deleting=True), False),
+        (instance("another"), False),
+    ],
+    ids=["new", "starting", "launched meanwhile", "being deleted", "gone"],
+)
+@in_virtual_time
+async def test_who_was_kept_from_its_launch_tries_at_once_if_it_still_waits(known: Any, waits: bool) -> None:
+    async with knowing(known) as traffic:
+        facts = traffic.facts.instances["uid-one"]
+        facts.trouble = trouble = LaunchTrouble(NOW, 3, "PlanLimit", "it takes none")
+        assert traffic.routes.launch_admitted("uid-one") is waits
+        assert await traffic.caused() == (["instance one"] if waits else [], [])
+        assert facts.trouble is (None if waits else trouble)
 
 
 @pytest.mark.parametrize("thing", [pool(), instance(), claim()], ids=["pool", "instance", "claim"])

@@ -174,11 +174,14 @@ class TestMembers:
         ("status", "trouble"),
         [
             ({"phase": "Starting", "reason": "NotReady"}, ""),
+            ({"phase": "Starting", "reason": "Building"}, ""),
+            ({"phase": "Starting", "reason": "Deploying"}, ""),
+            ({"phase": "Starting", "reason": "Sleeping"}, ""),
             ({"phase": "Starting", "reason": "SecretNotFound"}, "it says why"),
             ({"phase": "Crashed", "reason": "NotReady"}, "it says why"),
             ({"phase": "Crashed", "reason": "Exited"}, "it says why"),
         ],
-        ids=["starting as usual", "held up", "crashed while not ready", "exited"],
+        ids=["starting as usual", "built", "deployed", "asleep", "held up", "crashed while not ready", "exited"],
     )
     def test_its_trouble_is_what_its_ready_condition_says_unless_it_is_just_starting(
         self, status: dict[str, str], trouble: str
@@ -186,6 +189,65 @@ class TestMembers:
         ready = {"type": "Ready", "status": "False", "reason": status["reason"], "message": "it says why"}
         view = knowing(instance(status={"phase": status["phase"], "conditions": [ready]}))
         assert [member.trouble for member in view.members(HELPERS)] == [trouble]
+
+    @pytest.mark.parametrize(
+        ("holds", "drift"), [("True", "it was changed"), ("False", "")], ids=["changed", "restored"]
+    )
+    def test_what_somebody_changed_at_its_backend_is_known_to_its_pool(self, holds: str, drift: str) -> None:
+        drifted = {"type": "Drifted", "status": holds, "reason": "Any", "message": "it was changed"}
+        view = knowing(instance(status=IDLE | {"conditions": [drifted]}))
+        assert [member.drift for member in view.members(HELPERS)] == [drift]
+
+
+def joining(name: str = "wish", **more: Any) -> AgentClaim:
+    return claim(name, joinUrl="https://dev.convos.org/v2?i=abc", **more)
+
+
+class TestNetworks:
+    DEV, PRODUCTION = pool(template={"network": "dev"}), pool(template={"network": "production"})
+
+    @pytest.mark.parametrize("order", [1, -1], ids=["pool first", "claim first"])
+    @pytest.mark.parametrize(
+        ("of", "waits"), [(pool(), {"wish"}), (DEV, {"wish"}), (PRODUCTION, set())], ids=["none", "its own", "another"]
+    )
+    def test_a_claim_with_a_link_of_another_network_than_its_pools_never_waits(
+        self, of: AgentPool, waits: set[str], order: int
+    ) -> None:
+        assert waiting(knowing(*[of, joining()][::order])) == waits
+
+    def test_it_waits_for_a_pool_that_is_not_known_yet(self) -> None:
+        assert waiting(knowing(joining())) == {"wish"}
+
+    def test_who_waits_is_sorted_out_anew_when_the_pool_moves_to_another_network(self) -> None:
+        view = knowing(self.DEV, joining(), claim("other"))
+        view.positions.update({"uid-wish": 1, "uid-other": 2})
+        view.learn(version(self.PRODUCTION, 2))
+        assert (waiting(view), view.positions) == ({"other"}, {"uid-other": 2})
+        view.learn(version(self.DEV, 3))
+        assert waiting(view) == {"wish", "other"}
+
+    def test_a_listener_that_hears_of_the_move_still_finds_those_who_wait_no_more(self) -> None:
+        view = knowing(self.DEV, joining())
+        found: list[set[str]] = []
+        view.subscribe(lambda *_: found.append(waiting(view)))
+        view.learn(version(self.PRODUCTION, 2))
+        assert (found, waiting(view)) == ([{"wish"}], set())
+
+    def test_an_idle_instance_of_another_network_than_its_pools_is_not_handed_out(self) -> None:
+        own = instance(status=IDLE)
+        own = own.model_copy(update={"spec": own.spec.model_copy(update={"template": self.DEV.spec.template})})
+        view = knowing(self.DEV, own, instance("unsaid", status=IDLE))
+        assert idle(view) == {"one", "unsaid"}
+        view.learn(version(self.PRODUCTION, 2))
+        assert (idle(view), states(view)["one"]) == ({"unsaid"}, MemberState.SUSPECT)
+        view.learn(version(self.DEV, 3))
+        assert idle(view) == {"one", "unsaid"}
+
+    def test_the_pools_of_other_namespaces_and_names_do_not_count(self) -> None:
+        elsewhere = self.PRODUCTION.model_copy(
+            update={"metadata": self.PRODUCTION.metadata.model_copy(update={"namespace": "other", "uid": "u"})}
+        )
+        assert waiting(knowing(elsewhere, joining())) == {"wish"}
 
 
 class TestBinding:

@@ -8,10 +8,11 @@ from random import Random
 from typing import Generic, Literal, TypeVar
 
 from controller.errors import AgentpoolError, Conflict, Transient
+from controller.ports import FixedPlace
 from controller.reconcile.credentials import Installation
 from controller.reconcile.loop import Controller, Ports, Tuning
 from tests.doubles import virtualtime
-from tests.doubles.backend import Machines, MemoryBackend
+from tests.doubles.backend import Machines, MemoryBackend, MemoryProvider
 from tests.doubles.cluster import ApiServer, MemoryCluster
 from tests.doubles.inmemory_runtime import MemoryRuntime, Programs
 from tests.doubles.watch import Watch, WatchManners
@@ -161,7 +162,10 @@ class Process:
         self._ports = Ports(
             cluster=MemoryCluster(around.server, wires["cluster"], name),
             runtime=MemoryRuntime(around.programs, wires["runtime"]),
-            backends={"process": MemoryBackend(around.machines, wires["backend"])},
+            backends={
+                "process": FixedPlace(MemoryBackend(around.machines, wires["backend"])),
+                "railway": MemoryProvider(around.machines, wires["backend"]),
+            },
             installation=Installation("simulation", b"a key for the tokens of instances"),
             clock=virtualtime.now,
             random=random,

@@ -39,7 +39,10 @@ def habits(random: Random) -> Habits:
     def refused(order: LaunchOrder) -> bool:
         return any(variable.name == "BROKEN" for variable in order.template.env)
 
+    build = random.choice((0.0, 0.0, 4.0))
     return Habits(
+        build=(0.0, build),
+        deploy=(0.0, build / 2),
         boot=(0.2, random.choice((1.0, 5.0))),
         stop=(0.05, random.choice((0.5, 8.0))),
         hint_delay=(0.005, 0.5),

@@ -1,0 +1,32 @@
+"""Secrets: what they hold, read at the last moment, or a sentence that says what is missing."""
+
+from collections.abc import Awaitable, Callable
+
+from controller.errors import Missing
+from controller.model import SecretKeyRef
+from controller.ports import Cluster
+
+
+class Secrets:
+    """Reads single values, and keeps none."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def value(self, namespace: str, name: str, key: str) -> str:
+        """One key of a Secret as it is now; ``Missing`` names the Secret or key that is not there."""
+        try:
+            content = await self._cluster.read_secret(namespace, name)
+        except Missing:
+            raise Missing(f"Secret {name} does not exist in namespace {namespace}: create it") from None
+        if key not in content:
+            raise Missing(f"Secret {name} has no key {key}: add it")
+        return content[key]
+
+    def of(self, namespace: str) -> Callable[[SecretKeyRef], Awaitable[str]]:
+        """Reads values of one namespace."""
+
+        async def read(reference: SecretKeyRef) -> str:
+            return await self.value(namespace, reference.name, reference.key)
+
+        return read
