@@ -12,6 +12,7 @@ from controller.runtime.shapes import (
     ConvosJoined,
     Failure,
     NewerStatus,
+    NobodyThere,
     OlderStatus,
     PoolHealth,
     PoolProvisioned,
@@ -24,6 +25,7 @@ NOT_TAKEN = frozenset({429, 503})
 _TRANSIENT_REFUSALS = frozenset({408, 425, 429})
 _PENDING = frozenset({"pending_acceptance", "waiting_for_acceptance"})
 _NOT_AN_AGENT = "this is not an agent runtime"
+_NOTHING_RUNS = "Railway's edge has nothing running there: it is waking up, or gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ def _require_taken(answer: Answer, secrets: Sequence[str]) -> None:
 
 def _require_an_agent(answer: Answer, secrets: Sequence[str]) -> None:
     status = answer.status
+    if _is_of_an_edge(answer):
+        raise Transient(_NOTHING_RUNS)
     if status in {401, 403}:
         raise Refused(
             "Unauthorized",
@@ -130,9 +134,16 @@ def _require_an_agent(answer: Answer, secrets: Sequence[str]) -> None:
         raise Refused("NotAnAgentRuntime", f"what answers at the instance's address: {_unexpected(answer, secrets)}")
 
 
+def _is_of_an_edge(answer: Answer) -> bool:
+    """Whether nobody but a proxy in front has answered."""
+    return answer.status == 404 and answer.is_json and read(NobodyThere, answer.body) is not None
+
+
 def _unexpected(answer: Answer, secrets: Sequence[str]) -> str:
     """A status or a content type that is not the contract's, in a sentence."""
     status = answer.status
+    if _is_of_an_edge(answer):
+        return _NOTHING_RUNS
     if status in {401, 403}:
         return f"it refuses the instance's token ({status})"
     if status in {404, 405}:

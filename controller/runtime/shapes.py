@@ -82,6 +82,14 @@ class NewerStatus(Shape):
     ready: bool = True
 
 
+class NobodyThere(Shape):
+    """What Railway's edge says itself where nothing runs: for what is deleted, and while it wakes a sleeper."""
+
+    status: Literal["error"]
+    code: Literal[404]
+    message: Literal["Application not found"]
+
+
 class Failure(Shape):
     """Any error."""
 

@@ -50,8 +50,9 @@ def test_a_webhook_tells_at_once_what_a_slow_look_would_find_much_later(launch: 
     assert WEBHOOK not in system.command.output
 
 
-def test_a_sleeper_stays_idle_is_not_woken_by_looks_and_is_claimed(launch: Launch) -> None:
-    system = launch(settings={"idle": 1.5})
+@pytest.mark.parametrize("held", [True, False], ids=["held until it listens", "answered as if it did not exist"])
+def test_a_sleeper_stays_idle_is_not_woken_by_looks_and_is_claimed(launch: Launch, held: bool) -> None:
+    system = launch(settings={"idle": 1.5, "waking_answers": held})
     way = system.backend(sleepApplication=True)
     system.pool("p", minIdle=1, backend=way, health={"intervalSeconds": 1, "timeoutSeconds": 5})
     [instance] = system.warm("p")

@@ -67,6 +67,9 @@ class Edge:
             return _refuse(502, "Application failed to respond")
         life.open_requests += 1
         try:
+            if life.deployment.status == "SLEEPING" and not self._settings.waking_answers:
+                life.wake.set()
+                return _refuse(404, "Application not found")
             await self._wake(life)
             if life.container is None or not _listens(instance, domain):
                 return _refuse(502, "Application failed to respond")

@@ -58,6 +58,9 @@ class Settings:
     """Without traffic until a service with ``sleepApplication`` falls asleep."""
     waking: float = 30.0
     """For which the edge holds the request that wakes a sleeper."""
+    waking_answers: bool = True
+    """Whether the request that wakes a sleeper is held until it listens, or answered like one for what does not exist:
+    both were seen."""
     healthcheck: float = 300.0
     """Deadline of a healthcheck where ``healthcheckTimeout`` is not set."""
     healthcheck_interval: float = 0.05

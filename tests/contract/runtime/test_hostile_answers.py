@@ -53,6 +53,10 @@ BROKEN: dict[str, tuple[Script, str]] = {
     "504 with nothing": (answers_bytes(b"", "", status=504), "504"),
     "429": (answers({"error": "slow down"}, status=429), "429: slow down"),
     "599": (answers_bytes(b"{", status=599), "599"),
+    "404 of Railway's edge": (
+        answers({"status": "error", "code": 404, "message": "Application not found", "request_id": "x"}, status=404),
+        "nothing running there",
+    ),
 }
 WORTHLESS: dict[str, tuple[Script, str]] = {
     "half a JSON": (answers_bytes(b'{"ok": true, "conve'), "shape"),
