@@ -143,7 +143,8 @@ def test_a_value_that_no_program_can_get_is_refused_by_its_name() -> None:
 
 
 VALUES = st.dictionaries(
-    st.text(alphabet="ABCDEFG_", min_size=1, max_size=8), st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+    st.text(alphabet="ABCDEFG_", min_size=1, max_size=8),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
 )
 
 
