@@ -44,9 +44,7 @@ def _read_seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 1 <= seconds <= 86_400:
-        raise Misconfigured(
-            "RAILWAY_DRIFT_SECONDS must be a number of seconds from 1 to 86400: correct or unset it"
-        )
+        raise Misconfigured("RAILWAY_DRIFT_SECONDS must be a number of seconds from 1 to 86400: correct or unset it")
     return seconds
 
 
