@@ -1,5 +1,7 @@
 """A pool on Railway, from its first service to its last, as a person sees it."""
 
+from typing import Any
+
 import pytest
 
 from tests.e2e.api import condition
@@ -105,7 +107,7 @@ def test_a_service_of_ours_without_an_instance_ends_after_the_grace_period(syste
     ids=["wrong token", "wrong environment", "wrong kind of token", "no Secret"],
 )
 def test_what_only_a_person_can_mend_is_a_condition_with_the_remedy_and_nothing_is_made(
-    system: RailwaySystem, name: str, options: dict[str, object], token: str | None, reason: str, remedy: str
+    system: RailwaySystem, name: str, options: dict[str, Any], token: str | None, reason: str, remedy: str
 ) -> None:
     backend = system.backend(**options)
     if token is not None:

@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 
-from tests.e2e.api import condition
+from tests.e2e.api import Object, condition
 from tests.e2e.system import uid_of
 from tests.e2e_docker.chaos import at_last
 from tests.e2e_railway.conftest import Launch
@@ -101,7 +101,7 @@ def clear(system: RailwaySystem) -> None:
     check(system)
 
 
-def bound(system: RailwaySystem) -> list[dict[str, object]]:
+def bound(system: RailwaySystem) -> list[Object]:
     return [each for each in system.api.all("agentclaims") if each.get("status", {}).get("phase") == "Bound"]
 
 
