@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -299,6 +299,18 @@ async def test_a_wrong_token_a_wrong_id_and_another_environment_s_token_are_told
             await backend.list()
         assert caught.value.reason == reason
         assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["Account", "Workspace"])
+async def test_other_kinds_of_tokens_will_do(
+    twin: Twin, railway: RailwayHarness, kind: Literal["Account", "Workspace"]
+) -> None:
+    backend = railway.connect(railway.spec(tokenType=kind), twin.issue(kind))
+    await launch(railway, backend, volume={})
+    await backend.rename(UID, pool="pool", agent_name="Ada")
+    await end(backend, UID)
+
+    assert railway.state()["volumes"] == {}
 
 
 async def test_a_secret_that_is_not_there_is_named(railway: RailwayHarness) -> None:
