@@ -18,7 +18,7 @@ SCHEMAS = {
 def schema(request: pytest.FixtureRequest) -> graphql.GraphQLSchema:
     path = SCHEMAS[request.param]
     if request.param == "full" and not path.exists():
-        pytest.skip("the full schema is not beside the project: ../shared/railway/schema.graphql")
+        pytest.skip("the full schema of the vendor is not beside the project")
     return graphql.build_schema(path.read_text(encoding="utf-8"), assume_valid=True)
 
 
