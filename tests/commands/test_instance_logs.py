@@ -178,11 +178,11 @@ def test_the_operator_s_files_stay_as_they_are(system: System, pool: str, termin
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in own}
 
     def versions() -> dict[str, Any]:
-        # What earlier tests left goes away meanwhile, and after ten seconds the operator says why this one is not ready.
+        # What earlier tests left goes away meanwhile, and after ten seconds the operator says why it is not ready.
         instance = system.api.get("agentinstances", name)
         kept = {key: instance["metadata"].get(key) for key in ("generation", "labels", "annotations", "finalizers")}
         others = system.api.resource_versions().items()
-        return kept | {key: each for key, each in others if pool in key and not key.startswith("agent")}
+        return kept | {key: each for key, each in others if pool in key and not key.startswith("agentinstances")}
 
     before = files(), versions()
     assert terminal.run("logs", name, "-n", system.api.namespace).code == 0
