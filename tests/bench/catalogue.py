@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from controller.errors import Misconfigured
 from tests.bench.docker_scenarios import DOCKER_SCENARIOS, DockerScenario
+from tests.bench.railway_scenario import RAILWAY_SCENARIOS, RailwayScenario
 from tests.bench.scenarios import VIRTUAL_SCENARIOS, ClaimScenario, RestartScenario
 
-SCENARIOS: Mapping[str, ClaimScenario | RestartScenario | DockerScenario] = {**VIRTUAL_SCENARIOS, **DOCKER_SCENARIOS}
+Scenario = ClaimScenario | RestartScenario | RailwayScenario | DockerScenario
+
+SCENARIOS: Mapping[str, Scenario] = {**VIRTUAL_SCENARIOS, **RAILWAY_SCENARIOS, **DOCKER_SCENARIOS}
 """Every scenario by name, in the order in which they run."""
 
 
@@ -23,4 +26,5 @@ def runnable(asked: Sequence[str] | None, why_no_engine: Callable[[], str | None
     sentence = f"no Docker engine answers, and {lack}: set DOCKER_HOST to the address of one"
     if asked:
         raise Misconfigured(f"{', '.join(on_engine)} cannot run here, since {sentence}")
-    return list(VIRTUAL_SCENARIOS), f"{', '.join(on_engine)} are left out, since {sentence}"
+    others = [name for name in names if name not in DOCKER_SCENARIOS]
+    return others, f"{', '.join(on_engine)} are left out, since {sentence}"

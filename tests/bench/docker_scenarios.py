@@ -56,7 +56,7 @@ class DockerScenario:
             self.name,
             figures,
             {"CPU ms per claim with refill and deletion": milliseconds},
-            verdict.container_faults(claims.all, sights, self.size.max_total),
+            verdict.remote_faults(claims.all, sights, self.size.max_total, "containers"),
         )
 
 

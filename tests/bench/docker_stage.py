@@ -1,7 +1,6 @@
 """A stage whose instances are containers of the real agent: ``agentpool run`` as it ships, on a Docker engine."""
 
 import asyncio
-import sys
 import time
 from collections.abc import Mapping
 from statistics import mean
@@ -43,22 +42,7 @@ class DockerStage(Stage):
 
     def invocation(self, port: int) -> Invocation:
         """The command that users run."""
-        profiles, python = self.setting.profiles, [sys.executable]
-        if profiles is not None:
-            python += ["-m", "cProfile", "-o", str(profiles.resolve() / f"{self.name}.prof")]
-        options = {
-            "--kubeconfig": str(self.setting.server.kubeconfig),
-            "--namespace": self.api.namespace,
-            "--operator-namespace": self.api.namespace,
-            "--state-dir": str(self.folder / "state"),
-            "--http-host": "127.0.0.1",
-            "--http-port": str(port),
-            "--log-format": "json",
-        }
-        return Invocation(
-            [*python, "-m", "controller", "run", *(word for option in options.items() for word in option)],
-            {"DOCKER_HOST": self._engine.client.host, "AGENTPOOL_BACKENDS": "docker"},
-        )
+        return self.shipped(port, {"DOCKER_HOST": self._engine.client.host, "AGENTPOOL_BACKENDS": "docker"})
 
     def pids(self) -> Mapping[str, int]:
         """The engine, if it is ours."""
@@ -109,7 +93,7 @@ class DockerStage(Stage):
 
     async def leaks(self) -> list[str]:
         """Containers, and their volumes, that outlived the pool."""
-        return verdict.remains(await self.containers.left())
+        return verdict.remains(await self.containers.left(), "containers")
 
     async def force(self) -> None:
         """Remove containers as well."""

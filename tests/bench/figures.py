@@ -165,6 +165,13 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "writes_per_life": ("writes per instance life: instances and claims", ""),
     "writes_per_claim": ("all writes per claim, Events and pools included", ""),
     "reads_per_claim": ("reads per claim", ""),
+    "requests_per_creation": ("requests to Railway per instance, filling the pool", ""),
+    "changes_per_creation": ("  of these to make its service", ""),
+    "requests_per_claim": ("requests to Railway per claim, refill and deletion", ""),
+    "requests_at_rest": ("requests to Railway in 30 s at rest", ""),
+    "idle_p50": ("instance's creation to Idle, p50, deploying left out", "s"),
+    "idle_max": ("instance's creation to Idle, max, deploying left out", "s"),
+    "twin_deploys": ("  left out: what the twin takes to deploy an image", "s"),
     "ready": ("start until /readyz", "s"),
     "writes_after_restart": ("writes until 10 s after /readyz", ""),
     "changed_after_restart": ("objects that the restart changed", ""),
@@ -193,5 +200,7 @@ TARGETS: Mapping[tuple[str, str], float] = {
     **{(name, "cpu_per_claim"): 10 for name in ("serial", "burst", "poisson15", "poisson45")},
     **{(name, "writes_per_life"): 8 for name in ("serial", "burst", "poisson15", "poisson45")},
     ("burst", "writes_to_bound"): 2,
+    ("railway", "changes_per_creation"): 3,
+    ("railway", "requests_at_rest"): 2,
 }
 """What a scenario's figure should not exceed."""

@@ -1,6 +1,7 @@
 """What every scenario runs on: a controller, a namespace, and one pool at a time."""
 
 import asyncio
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -57,6 +58,23 @@ class Stage(ABC):
     @abstractmethod
     def invocation(self, port: int) -> Invocation:
         """How the controller is started, with its HTTP side on a port."""
+
+    def shipped(self, port: int, env: Mapping[str, str]) -> Invocation:
+        """``agentpool run`` on the namespace of the benchmark."""
+        profiles, python = self.setting.profiles, [sys.executable]
+        if profiles is not None:
+            python += ["-m", "cProfile", "-o", str(profiles.resolve() / f"{self.name}.prof")]
+        options = {
+            "--kubeconfig": str(self.setting.server.kubeconfig),
+            "--namespace": self.api.namespace,
+            "--operator-namespace": self.api.namespace,
+            "--state-dir": str(self.folder / "state"),
+            "--http-host": "127.0.0.1",
+            "--http-port": str(port),
+            "--log-format": "json",
+        }
+        words = (word for option in options.items() for word in option)
+        return Invocation([*python, "-m", "controller", "run", *words], env)
 
     @abstractmethod
     def pids(self) -> Mapping[str, int]:

@@ -8,7 +8,7 @@ from controller.errors import Misconfigured
 from tests.bench.catalogue import SCENARIOS, runnable
 from tests.bench.claims import SeenClaim
 from tests.bench.containers import Usage
-from tests.bench.verdict import Sight, container_faults, remains
+from tests.bench.verdict import Sight, remains, remote_faults
 
 MAX_TOTAL = 2
 
@@ -34,14 +34,14 @@ def two_bound_claims() -> tuple[list[SeenClaim], list[Sight]]:
 
 
 def test_containers_whose_agents_say_what_their_claims_say_are_called_right() -> None:
-    assert container_faults(*two_bound_claims(), MAX_TOTAL) == []
+    assert remote_faults(*two_bound_claims(), MAX_TOTAL, "containers") == []
 
 
 @pytest.mark.parametrize("told", ["conversation-9", None], ids=["in another conversation", "in none"])
 def test_a_bound_claim_whose_agent_is_elsewhere_is_noticed(told: str | None) -> None:
     claims, sights = two_bound_claims()
     sights[0] = Sight("claim-1", [], 1, told)
-    found = container_faults(claims, sights, MAX_TOTAL)
+    found = remote_faults(claims, sights, MAX_TOTAL, "containers")
     assert found == ["1 Bound claims have no conversation at their instance: claim-1"]
 
 
@@ -49,7 +49,7 @@ def test_a_bound_claim_without_a_conversation_is_noticed_although_its_agent_has_
     claims, sights = two_bound_claims()
     claims[0].conversation = None
     sights[0] = Sight("claim-1", [], 1, None)
-    found = container_faults(claims, sights, MAX_TOTAL)
+    found = remote_faults(claims, sights, MAX_TOTAL, "containers")
     assert found == ["1 Bound claims have no conversation at their instance: claim-1"]
 
 
@@ -57,7 +57,7 @@ def test_a_container_that_two_claims_were_given_is_noticed() -> None:
     claims, sights = two_bound_claims()
     claims[1].instance, claims[1].conversation = "instance-a", "conversation-1"
     sights[1] = Sight("claim-2", [], 1, "conversation-1")
-    assert container_faults(claims, sights, MAX_TOTAL) == [
+    assert remote_faults(claims, sights, MAX_TOTAL, "containers") == [
         "1 instances were given to two claims: instance-a",
         "1 conversations belong to two claims: conversation-1",
     ]
@@ -66,13 +66,13 @@ def test_a_container_that_two_claims_were_given_is_noticed() -> None:
 def test_a_claim_on_a_container_that_was_never_bound_is_noticed() -> None:
     claims, sights = two_bound_claims()
     claims[1].bound_at = None
-    assert container_faults(claims, sights, MAX_TOTAL) == ["1 claims were never Bound: claim-2"]
+    assert remote_faults(claims, sights, MAX_TOTAL, "containers") == ["1 claims were never Bound: claim-2"]
 
 
 def test_more_containers_than_max_total_and_a_claim_with_two_of_them_are_noticed() -> None:
     claims, sights = two_bound_claims()
     sights[0] = Sight("claim-1", stored("claim-1", "claim-1", None), 4, "conversation-1")
-    assert container_faults(claims, sights, MAX_TOTAL) == [
+    assert remote_faults(claims, sights, MAX_TOTAL, "containers") == [
         "1 claims own two instances: claim-1",
         "4 containers existed, maxTotal is 2",
         "3 AgentInstances existed, maxTotal is 2",
@@ -80,8 +80,8 @@ def test_more_containers_than_max_total_and_a_claim_with_two_of_them_are_noticed
 
 
 def test_what_is_left_on_the_engine_is_named() -> None:
-    assert remains([]) == []
-    assert remains(["b", "a"]) == ["2 containers or volumes are left although their pool is gone: a, b"]
+    assert remains([], "containers") == []
+    assert remains(["b", "a"], "containers") == ["2 containers or volumes are left although their pool is gone: a, b"]
 
 
 @pytest.mark.parametrize("cache", ["total_inactive_file", "inactive_file"], ids=["cgroup v1", "cgroup v2"])
@@ -95,7 +95,7 @@ def test_files_that_the_kernel_may_drop_are_not_the_memory_of_a_container(cache:
 
 def test_without_an_engine_the_scenarios_on_one_are_left_out_with_the_reason() -> None:
     names, sentence = runnable(None, lambda: "there is no dockerd")
-    assert names == ["serial", "burst", "poisson15", "poisson45", "restart"]
+    assert names == ["serial", "burst", "poisson15", "poisson45", "restart", "railway"]
     assert sentence is not None
     assert sentence.startswith("docker-running, docker-paused, docker-cold are left out")
     assert "there is no dockerd" in sentence

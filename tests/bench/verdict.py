@@ -39,13 +39,14 @@ class Sight:
     claim: str
     stored: Sequence[Mapping[str, Any]]
     """The AgentInstances as they were listed."""
-    containers: int
+    remotes: int
+    """How many containers, or services, there were."""
     conversation: str | None
-    """In which the agent in its container said it was."""
+    """In which the agent there said it was."""
 
 
-def container_faults(claims: Sequence[SeenClaim], sights: Sequence[Sight], max_total: int) -> list[str]:
-    """The same as ``faults`` where instances are containers, which tell only of themselves."""
+def remote_faults(claims: Sequence[SeenClaim], sights: Sequence[Sight], max_total: int, remotes: str) -> list[str]:
+    """The same as ``faults`` where instances are real, and tell only of themselves; ``remotes`` is what they are."""
     told = {sight.claim: sight.conversation for sight in sights}
     sentences = [
         *_unsteady(claims),
@@ -62,18 +63,35 @@ def container_faults(claims: Sequence[SeenClaim], sights: Sequence[Sight], max_t
         _sentence("conversations belong to two claims", _shared(claims)),
         _sentence("claims own two instances", (name for sight in sights for name in _owning_twice(sight.stored))),
     ]
-    containers = max((sight.containers for sight in sights), default=0)
+    existed = max((sight.remotes for sight in sights), default=0)
     instances = max((len(sight.stored) for sight in sights), default=0)
-    if containers > max_total:
-        sentences.append(f"{containers} containers existed, maxTotal is {max_total}")
+    if existed > max_total:
+        sentences.append(f"{existed} {remotes} existed, maxTotal is {max_total}")
     if instances > max_total:
         sentences.append(f"{instances} AgentInstances existed, maxTotal is {max_total}")
     return [sentence for sentence in sentences if sentence]
 
 
-def remains(names: Sequence[str]) -> list[str]:
-    """A sentence if something of a pool is left on the engine after its end."""
-    sentence = _sentence("containers or volumes are left although their pool is gone", names)
+def railway_faults(state: Mapping[str, Any]) -> list[str]:
+    """What was wrong with what was asked of Railway; ``state`` is all that the twin tells."""
+    counts = state["counts"]
+    deployments = counts["deployments"]
+    sentences = [
+        _sentence("instances had two services", counts["doubles"]),
+        _sentence("services booted without all of their variables", state["incompleteBoots"]),
+        _sentence("services were deployed twice", (name for name, number in deployments.items() if number > 1)),
+        _sentence("operations went over the limits of the plan", counts["violations"]),
+    ]
+    if counts["concurrentCommits"]:
+        sentences.append(f"{counts['concurrentCommits']} commits came while another one was under way")
+    if counts["unidentified"]:
+        sentences.append(f"{counts['unidentified']} requests did not say where they came from")
+    return [sentence for sentence in sentences if sentence]
+
+
+def remains(names: Sequence[str], remotes: str) -> list[str]:
+    """A sentence if remotes of a pool, or their volumes, are left after its end."""
+    sentence = _sentence(f"{remotes} or volumes are left although their pool is gone", names)
     return [sentence] if sentence else []
 
 

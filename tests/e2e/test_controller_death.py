@@ -109,6 +109,8 @@ def claim_once(system: System, name: str) -> None:
     assert answer.status_code in {201, 409}, answer.text
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # it starts the whole program thirteen times
 def test_killed_at_any_moment_it_loses_no_claim_leaks_no_process_and_binds_nothing_twice(launch: Launch) -> None:
     dice = random.Random(20261121)
     system = launch()

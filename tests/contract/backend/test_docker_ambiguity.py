@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
 from itertools import count
 
 import pytest
 
+from controller.backends.docker import DockerBackend
 from controller.errors import AgentpoolError, Transient
 from controller.ports import Remote, RemoteState
 from tests.contract.backend.docker_harness import DockerHarness, follow, told
@@ -33,6 +35,18 @@ def die_at(proxy: Proxy, number: int, fault: Fault) -> None:
         return fault
 
     proxy.rule = rule
+
+
+async def freeze(backend: DockerBackend, uid: str) -> None:
+    """Pause until it is done, as the controller does: on a busy host the engine may fail to freeze what runs."""
+
+    async def frozen() -> bool:
+        with suppress(Transient):
+            await backend.pause(uid)
+            return True
+        return False
+
+    await eventually(frozen)
 
 
 async def calm(containers: DockerHarness, uid: str) -> None:
@@ -85,7 +99,8 @@ async def test_an_end_that_is_cut_off_at_any_call_is_completed_by_the_successor(
         uid = f"{containers.installation}-{number}"
         await helper.launch(containers.order(uid, volume={"onDelete": "Delete"}))
         if paused:
-            await helper.pause(uid)
+            await freeze(helper, uid)
+            assert await containers.is_frozen(uid)
         doomed = await containers.make(host=proxy.host)
         die_at(proxy, number, fault)
         try:
@@ -198,7 +213,7 @@ async def test_a_change_that_was_done_without_an_answer_is_found_done_when_asked
     uid = containers.installation
     await backend.launch(containers.order(uid))
     if what == "unpause":
-        await backend.pause(uid)
+        await freeze(backend, uid)
     proxy.fault_once("POST", f"/{what}", fault)
 
     def work() -> Awaitable[Remote]:
