@@ -79,7 +79,7 @@ def standalone(data_dir: Path, port: int, **options: Any) -> None:
         server = StandaloneServer(data_dir, port=port, crds=custom_resource_definitions())
         async with server:
             click.echo(f"API server: {server.url}\nexport KUBECONFIG={server.kubeconfig.resolve()}")
-            await serve(settings, stop=stop)
+            await serve(settings, stop=stop, sole=True)
 
     _main(settings, work)
 

@@ -6,23 +6,28 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from random import SystemRandom
 
 from controller.core.backoff import backoff
+from controller.core.election import Terms
 from controller.errors import AgentpoolError, Misconfigured, Missing, Unusable
 from controller.http.probes import Probes
 from controller.http.webhooks import RailwayWebhooks
 from controller.kube.client import KubeCluster
 from controller.kube.connection import Connection, connect
 from controller.kube.installation import installation_secret
+from controller.kube.lease import Elected, KubeLease, Leadership, Sole, own_name
 from controller.kube.watch import Watch
 from controller.model import Resource
-from controller.ports import BackendOptions, Provider, TakesHints
+from controller.ports import BackendOptions, Fence, Provider, TakesHints
 from controller.reconcile.credentials import Installation
+from controller.reconcile.fence import FencedCluster, FencedRuntime, fenced
 from controller.reconcile.loop import Controller, Ports, Tuning
+from controller.reconcile.relist import Relist
+from controller.reconcile.view import View
 from controller.runtime import HttpRuntime
 from controller.settings import Settings
 
@@ -32,16 +37,25 @@ AGENT_COMMAND = (sys.executable, "-m", "agent")
 """What a template without a command runs."""
 
 
-async def serve(settings: Settings, *, stop: asyncio.Event, backends: Mapping[str, Provider] | None = None) -> None:
-    """Operate until ``stop`` is set. Raises ``Misconfigured`` for what only a person can mend."""
+async def serve(
+    settings: Settings, *, stop: asyncio.Event, backends: Mapping[str, Provider] | None = None, sole: bool = False
+) -> None:
+    """Operate until ``stop`` is set. Raises ``Misconfigured`` for what only a person can mend.
+
+    A ``sole`` operator leads without asking; others stand by until they get the Lease.
+    """
     # Thousands of small objects live for long: Python's own thresholds would walk them all many times a second.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    service = _Service(settings, stop, backends)
+    service = _Service(settings, stop, backends, sole=sole)
     secret = settings.webhook_secret
     webhooks = RailwayWebhooks(secret.get_secret_value(), service.hint) if secret is not None else None
     probes = Probes(
-        settings.http_host, settings.http_port, why_not_ready=lambda: service.why_not_ready, webhooks=webhooks
+        settings.http_host,
+        settings.http_port,
+        why_not_ready=lambda: service.why_not_ready,
+        standing_by=lambda: service.standing_by,
+        webhooks=webhooks,
     )
     await probes.start()
     try:
@@ -51,12 +65,22 @@ async def serve(settings: Settings, *, stop: asyncio.Event, backends: Mapping[st
 
 
 class _Service:
-    def __init__(self, settings: Settings, stop: asyncio.Event, backends: Mapping[str, Provider] | None) -> None:
+    """Turn after turn: fill a view, stand by with it, lead, and step down."""
+
+    def __init__(
+        self, settings: Settings, stop: asyncio.Event, backends: Mapping[str, Provider] | None, *, sole: bool
+    ) -> None:
         self._settings = settings
         self._stop = stop
         self._given = backends
+        self._sole = sole
+        # Before it matters: whoever takes over has no time for imports.
+        self._modules = {name: importlib.import_module(f"controller.backends.{name}") for name in settings.backends}
         self._providers: Mapping[str, Provider] = {}
+        """Open while this process leads."""
         self.why_not_ready: str | None = "the API server was not reached yet"
+        self.standing_by: str | None = None
+        """Who leads, while another one does."""
 
     def hint(self, project_id: str | None, environment_id: str | None, service_id: str | None) -> None:
         """Something happened at one of Railway's places: whoever wants to know is told."""
@@ -73,25 +97,38 @@ class _Service:
             installation = await self._installation(cluster)
             if installation is None:
                 return
-            async with self._backends(installation) as self._providers:
-                while not self._stop.is_set():
-                    runtime = HttpRuntime()
-                    ports = Ports(
-                        cluster, runtime, self._providers, installation, lambda: datetime.now(UTC), SystemRandom()
-                    )
-                    try:
-                        await self._turn(connection, ports)
-                        return
-                    except Exception as error:
-                        failures += 1
-                        if _is_foreseen(error):
-                            log.warning("beginning anew: %s", _sentence(error))
-                        else:
-                            log.exception("the controller broke and begins anew")
-                    finally:
-                        self.why_not_ready = "the controller is starting"
-                        await runtime.close()
-                    await self._pause(backoff(failures))
+            leadership = self._leadership(cluster)
+            while not self._stop.is_set():
+                try:
+                    await self._turn(connection, cluster, leadership, installation)
+                    continue
+                except Exception as error:
+                    if (mistake := _misconfiguration(error)) is not None:
+                        raise mistake from None
+                    failures += 1
+                    if _is_foreseen(error):
+                        log.warning("beginning anew: %s", _sentence(error))
+                    else:
+                        log.exception("the controller broke and begins anew")
+                finally:
+                    self.why_not_ready, self.standing_by = "the controller is starting", None
+                await self._pause(backoff(failures))
+
+    def _leadership(self, cluster: KubeCluster) -> Leadership:
+        if self._sole:
+            return Sole()
+        settings = self._settings
+        terms = Terms(
+            duration_seconds=settings.lease_duration_seconds,
+            renew_seconds=settings.lease_renew_seconds,
+            poll_seconds=settings.lease_poll_seconds,
+            margin_seconds=settings.lease_margin_seconds,
+        )
+        lease = KubeLease(cluster, settings.operator_namespace, settings.lease_name)
+        return Elected(lease, own_name(), terms, self._stand_by)
+
+    def _stand_by(self, well: bool, sentence: str) -> None:
+        self.why_not_ready, self.standing_by = (None, sentence) if well else (sentence, None)
 
     async def _installation(self, cluster: KubeCluster) -> Installation | None:
         failures = 0
@@ -106,18 +143,74 @@ class _Service:
                 await self._explain(str(error), failures)
         return None
 
-    async def _turn(self, connection: Connection, ports: Ports) -> None:
-        settings = self._settings
-        tuning = Tuning(settings.relist_seconds, settings.orphan_grace_seconds)
-        controller = Controller(ports, tuning)
+    async def _turn(
+        self, connection: Connection, cluster: KubeCluster, leadership: Leadership, installation: Installation
+    ) -> None:
+        """From an empty view to the end of a term: the lead is lost, or the program is told to stop.
+
+        The next turn begins with nothing of this one: what a leader took for certain may be wrong by then.
+        """
+        view = View()
+        await self._patiently(Relist(cluster, view, self._settings.relist_seconds).fill)
+        if self._stop.is_set():
+            return
 
         def deliver(thing: Resource, deleted: bool) -> None:
-            (controller.view.forget if deleted else controller.view.learn)(thing)
+            (view.forget if deleted else view.learn)(thing)
 
+        watch = Watch(connection, self._settings.namespaces, deliver, view.is_news, self._stop)
+        opened, closing = asyncio.Event(), asyncio.Event()
+
+        async def lead() -> None:
+            await opened.wait()
+            await leadership.lead(lambda fence: self._term(view, cluster, installation, fence))
+
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(watch.run(closing, opened), name="watch")
+            leading = tasks.create_task(lead(), name="lead")
+            stopping = tasks.create_task(self._wait_for_stop(), name="stop")
+            await asyncio.wait({watching, leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if self._stop.is_set():
+                log.info("stopping: instances go on, and are found again at the next start")
+            # First of all: another operator waits for the lead.
+            leading.cancel()
+            await asyncio.wait({leading})
+            stopping.cancel()
+            closing.set()
+
+    async def _term(self, view: View, cluster: KubeCluster, installation: Installation, fence: Fence) -> None:
+        """Control, until cancelled: the view is made complete, and backends are opened by nobody but who leads."""
+        self.why_not_ready, self.standing_by = "the controller is starting", None
+        runtime = HttpRuntime()
+        try:
+            async with self._backends(installation) as self._providers:
+                ports = Ports(
+                    cluster=FencedCluster(cluster, fence),
+                    runtime=FencedRuntime(runtime, fence),
+                    backends={name: fenced(provider, fence) for name, provider in self._providers.items()},
+                    installation=installation,
+                    clock=lambda: datetime.now(UTC),
+                    random=SystemRandom(),
+                )
+                tuning = Tuning(self._settings.relist_seconds, self._settings.orphan_grace_seconds)
+                controller = Controller(ports, tuning, view)
+                await self._patiently(controller.fill)
+                if self._stop.is_set():
+                    return
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(controller.run(), name="controller")
+                    tasks.create_task(self._tell_ready(controller), name="readiness")
+        finally:
+            self._providers = {}
+            self.why_not_ready = "the controller is starting"
+            await runtime.close()
+
+    async def _patiently(self, fill: Callable[[], Awaitable[None]]) -> None:
+        """Fill the view, however long the API server takes to be there with all that is needed."""
         failures = 0
         while not self._stop.is_set():
             try:
-                await controller.fill()
+                await fill()
                 break
             except Missing:
                 failures += 1
@@ -125,27 +218,11 @@ class _Service:
             except AgentpoolError as error:
                 failures += 1
                 await self._explain(str(error), failures)
-        if self._stop.is_set():
-            return
-        watch = Watch(connection, settings.namespaces, deliver, controller.view.is_news, self._stop)
-        opened, closing = asyncio.Event(), asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(watch.run(closing, opened), name="watch")
-            running = tasks.create_task(controller.run(), name="controller")
-            telling = tasks.create_task(self._tell_ready(opened, controller), name="readiness")
-            stopping = tasks.create_task(self._wait_for_stop(), name="stop")
-            await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            log.info("stopping: instances go on, and are found again at the next start")
-            running.cancel()
-            telling.cancel()
-            await asyncio.wait({running, telling})
-            closing.set()
 
     async def _wait_for_stop(self) -> None:
         await self._stop.wait()
 
-    async def _tell_ready(self, opened: asyncio.Event, controller: Controller) -> None:
-        await opened.wait()
+    async def _tell_ready(self, controller: Controller) -> None:
         await controller.working.wait()
         self.why_not_ready = None
         log.info("ready")
@@ -171,8 +248,7 @@ class _Service:
         options = BackendOptions(installation.id, self._settings.state_dir, AGENT_COMMAND, os.environ)
         opened: dict[str, Provider] = {}
         try:
-            for name in self._settings.backends:
-                module = importlib.import_module(f"controller.backends.{name}")
+            for name, module in self._modules.items():
                 try:
                     opened[name] = await module.open_backend(options)
                 except Unusable as error:
@@ -183,6 +259,13 @@ class _Service:
         finally:
             for provider in opened.values():
                 await provider.close()
+
+
+def _misconfiguration(error: BaseException) -> Misconfigured | None:
+    """What only a person can mend, wherever in the error it is."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for inner in error.exceptions if (found := _misconfiguration(inner)) is not None), None)
+    return error if isinstance(error, Misconfigured) else None
 
 
 def _is_foreseen(error: BaseException) -> bool:

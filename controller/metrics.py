@@ -59,6 +59,10 @@ RAILWAY_BUDGET_REMAINING = Gauge(
 EVENTS_DROPPED = Counter(
     "agentpool_events_dropped_total", "Normal Events that were not published since more important writes waited."
 )
+LEADER = Gauge("agentpool_leader", "1 while this operator leads, 0 while it stands by.")
+LEADER_TRANSITIONS = Counter(
+    "agentpool_leader_transitions_total", "How often this operator began to lead, or ceased to."
+)
 ORPHANS_ENDED = Counter("agentpool_orphans_ended_total", "Remotes without an owner that were ended.", ["backend"])
 
 
@@ -72,6 +76,24 @@ def action_done(action: str) -> Counter:
 def api_request(verb: str, resource: str, subresource: str, code: str) -> Counter:
     """The counter of one kind of request."""
     return API_REQUESTS.labels(verb, resource, subresource, code)
+
+
+def began_to_lead() -> None:
+    """This process leads from now on."""
+    LEADER.set(1)
+    LEADER_TRANSITIONS.inc()
+
+
+def ceased_to_lead() -> None:
+    """This process leads no more: what it knew of pools and places is for the next one to tell."""
+    LEADER.set(0)
+    LEADER_TRANSITIONS.inc()
+    QUEUE_DEPTH.set(0)
+    for gauge in (
+        *(POOL_INSTANCES, POOL_MIN_IDLE, POOL_MAX_TOTAL, POOL_WAITING_CLAIMS, POOL_CIRCUIT_OPEN),
+        *(BACKEND_AVAILABLE, RAILWAY_BUDGET_REMAINING),
+    ):
+        gauge.clear()
 
 
 def forget_place(place: str) -> None:

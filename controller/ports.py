@@ -15,6 +15,9 @@ from controller.model import BackendSpec, Resource, SecretKeyRef, Template
 
 AnyResource = TypeVar("AnyResource", bound=Resource)
 
+Fence = Callable[[], None]
+"""Asked right before an effect; raises ``Transient`` once this process may have none any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Announcement:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from controller.backends import KNOWN
@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     namespaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
     """Namespaces to serve, in the environment separated by commas; empty: all."""
     operator_namespace: str = "default"
-    """Where the operator keeps its own Secret."""
+    """Where the operator keeps its own Secret and its Lease."""
     http_host: str = "127.0.0.1"
     """Address for /healthz, /readyz and /metrics, and for webhooks."""
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8090
@@ -63,3 +63,25 @@ class Settings(BaseSettings):
     """How often the view is compared with the API server."""
     orphan_grace_seconds: Annotated[float, Field(ge=1)] = 60.0
     """How long a remote may have no owner before it is ended."""
+    lease_name: Annotated[str, Field(min_length=1, max_length=253)] = "agentpool"
+    """The Lease, in the operator's namespace, by which one of several replicas of ``agentpool run`` leads."""
+    lease_duration_seconds: Annotated[int, Field(ge=1)] = 8
+    """How long after its last sign of life another replica takes the place of one that died."""
+    lease_margin_seconds: Annotated[float, Field(gt=0)] = 2.0
+    """How long before another one can lead it stops, if it cannot renew: for stopping, and for clocks that run at
+    different rates."""
+    lease_renew_seconds: Annotated[float, Field(gt=0, validate_default=True)] = 2.0
+    """How often the one that leads renews its Lease."""
+    lease_poll_seconds: Annotated[float, Field(gt=0)] = 0.5
+    """How often those that stand by look at the Lease: the wait after a clean stop."""
+
+    @field_validator("lease_renew_seconds")
+    @classmethod
+    def _can_be_tried_twice(cls, renew: float, others: ValidationInfo) -> float:
+        left = others.data.get("lease_duration_seconds", 0) - others.data.get("lease_margin_seconds", 0)
+        if renew > left / 2:
+            raise ValueError(
+                f"{renew:g} is more than half of lease_duration_seconds less lease_margin_seconds ({left:g}), so a "
+                "renewal that fails could not be tried again: raise lease_duration_seconds"
+            )
+        return renew

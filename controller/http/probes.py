@@ -13,7 +13,10 @@ log = logging.getLogger(__name__)
 
 
 class Probes:
-    """A small HTTP server for kubelets and Prometheus; it tells nothing about claims or agents."""
+    """A small HTTP server for kubelets and Prometheus; it tells nothing about claims or agents.
+
+    Who stands by is ready: it could lead, so a roll-out may go on, and says in a sentence that it does not.
+    """
 
     def __init__(
         self,
@@ -21,11 +24,12 @@ class Probes:
         port: int,
         *,
         why_not_ready: Callable[[], str | None],
+        standing_by: Callable[[], str | None] = lambda: None,
         webhooks: RailwayWebhooks | None = None,
     ) -> None:
         self._host, self._port = host, port
         self._webhooks = webhooks
-        self._why_not_ready = why_not_ready
+        self._why_not_ready, self._standing_by = why_not_ready, standing_by
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -58,7 +62,9 @@ class Probes:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         reason = self._why_not_ready()
-        return web.Response(text="ok\n") if reason is None else web.Response(status=503, text=f"{reason}\n")
+        if reason is not None:
+            return web.Response(status=503, text=f"{reason}\n")
+        return web.Response(text=f"{self._standing_by() or 'ok'}\n")
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -118,6 +118,18 @@ class KubeCluster:
         answer = await self._send("get", "configmaps", "GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
         return answer.get("data") or {}
 
+    async def read_lease(self, namespace: str, name: str) -> Mapping[str, Any]:
+        """A Lease as it is now."""
+        return await self._send("get", "leases", "GET", _lease_path(namespace, name))
+
+    async def create_lease(self, namespace: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Create a Lease; ``Conflict`` when it exists."""
+        return await self._send("create", "leases", "POST", f"{_lease_path(namespace)}?{_MANAGER}", body)
+
+    async def replace_lease(self, namespace: str, name: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Replace a Lease, if it is still the version that ``body`` names; else ``Conflict`` or ``Missing``."""
+        return await self._send("update", "leases", "PUT", f"{_lease_path(namespace, name)}?{_MANAGER}", body)
+
     async def announce(self, announcement: Announcement) -> None:
         """Publish an Event."""
         namespace = announcement.about.metadata.namespace
@@ -185,3 +197,8 @@ def _path(kind: type[Resource], namespace: str, name: str = "", subresource: str
     parts.append(kind.plural)
     parts += [part for part in (name, subresource) if part]
     return "/".join(parts)
+
+
+def _lease_path(namespace: str, name: str = "") -> str:
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+    return f"{path}/{name}" if name else path

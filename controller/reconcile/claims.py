@@ -57,7 +57,7 @@ class ClaimPass:
         uid, facts = claim.metadata.uid, self._facts.claims[claim.metadata.uid]
         facts.first_seen_at = facts.first_seen_at or now
         pool = self._view.pools.get((claim.metadata.namespace, claim.spec.pool))
-        holder = self._view.holder(uid)
+        holder = self._holder(claim, facts)
         return core.ObservedClaim(
             claim=claim,
             pool=self._pool(pool) if pool is not None else None,
@@ -71,6 +71,15 @@ class ClaimPass:
             queue_position=self._view.positions.get(uid),
             status_written_at=facts.status_written_at,
         )
+
+    def _holder(self, claim: AgentClaim, facts: ClaimFacts) -> AgentInstance | None:
+        """The instance that names the claim; of two, which late writes can make, the one that was asked already."""
+        phase, asked = claim.status.phase, facts.outcome
+        if asked is not None and (phase is None or not phase.provisioned):
+            for instance in self._view.holders(claim.metadata.uid):
+                if instance.metadata.uid == asked.instance_uid and not self._view.is_going(instance):
+                    return instance
+        return self._view.holder(claim.metadata.uid)
 
     def _assigned(self, instance: AgentInstance) -> core.Assigned:
         meta, status = instance.metadata, instance.status

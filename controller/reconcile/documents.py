@@ -58,9 +58,10 @@ def binding_patch(bind: Bind) -> dict[str, Any]:
     }
 
 
-def release_patch(uid: str, finalizers: tuple[str, ...]) -> dict[str, Any]:
-    """Takes our finalizer off and leaves those of others."""
-    return {"metadata": {"uid": uid, "finalizers": [name for name in finalizers if name != FINALIZER] or None}}
+def release_patch(uid: str, version: str, finalizers: tuple[str, ...]) -> dict[str, Any]:
+    """Takes our finalizer off and leaves those of others; guarded by version, since one may have been added since."""
+    left = [name for name in finalizers if name != FINALIZER]
+    return {"metadata": {"uid": uid, "resourceVersion": version, "finalizers": left or None}}
 
 
 def status_patch(uid: str, before: AnyStatus, after: AnyStatus, *, version: str | None = None) -> dict[str, Any] | None:

@@ -63,9 +63,10 @@ class Tuning:
 class Controller:
     """One controller: give it ports, feed its view from a watch, and run it."""
 
-    def __init__(self, ports: Ports, tuning: Tuning | None = None) -> None:
+    def __init__(self, ports: Ports, tuning: Tuning | None = None, view: View | None = None) -> None:
         tuning = tuning or Tuning()
-        self.view = View()
+        self.view = view if view is not None else View()
+        """A warm one has followed a watch while another controller led; it is nobody else's from now on."""
         self.working = asyncio.Event()
         """Set once passes run on a complete view."""
         self._facts = Facts()
@@ -91,7 +92,10 @@ class Controller:
         self._orphans = OrphansPass(view, connections, operations, clock, tuning.orphan_grace_seconds)
 
     async def fill(self) -> None:
-        """Learn everything that the API server has; raises what it says."""
+        """Learn everything that the API server has, so that all of it is looked at; raises what it says."""
+        # What a warm view knew before this controller listened to it.
+        for thing in tuple(self.view.everything()):
+            self._routes.changed(None, thing)
         await self._relist.fill()
 
     async def run(self) -> None:

@@ -25,10 +25,20 @@ class Relist:
         self._every_seconds = every_seconds
 
     async def fill(self) -> None:
-        """Learn everything there is; raises what the API server says."""
+        """Learn everything there is, and forget what is no more; raises what the API server says.
+
+        The answers hold every write that was done before. A view that followed a watch may be a little behind them:
+        that is no mistake to be counted.
+        """
+        before = tuple(self._view.everything())
+        listed: set[str] = set()
         for kind in KINDS:
             for thing in await self._cluster.list(kind):
+                listed.add(thing.metadata.uid)
                 self._view.learn(thing)
+        for thing in before:
+            if thing.metadata.uid not in listed:
+                self._view.forget(thing)
 
     async def run(self) -> None:
         """Compare for ever."""

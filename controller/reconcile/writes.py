@@ -169,7 +169,8 @@ class Writes:
         instance = self._view.instance_by_uid.get(action.instance.uid)
         if instance is None:
             return
-        patch = release_patch(action.instance.uid, instance.metadata.finalizers)
+        meta = instance.metadata
+        patch = release_patch(meta.uid, meta.resource_version, meta.finalizers)
         try:
             async with self._lanes.background():
                 answer = await self._cluster.patch(
@@ -178,6 +179,9 @@ class Writes:
         except Missing:
             self._view.forget(instance)
             return
+        except Conflict:
+            await self._look_again(AgentInstance, meta.namespace, meta.name, instance)
+            raise
         if answer.metadata.finalizers:
             self._view.learn(answer)
         else:

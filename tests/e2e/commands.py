@@ -1,6 +1,7 @@
 """The agentpool command as a process of its own."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -71,9 +72,11 @@ class Command:
         return answer.text
 
     def wait_ready(self) -> None:
+        """Until it works; one that only stands by is not waited for."""
+
         def ready() -> bool:
             assert self.running, f"it ended with {self.process and self.process.returncode}: {self.output}"
-            return self.readiness()[0] == 200
+            return self.readiness() == (200, "ok")
 
         eventually(ready, lambda: self.output)
 
@@ -82,6 +85,10 @@ class Command:
         assert self.process is not None
         self.process.kill()
         self.process.wait(DEADLINE)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
 
     def stop(self) -> int:
         """SIGTERM; answers the exit status."""

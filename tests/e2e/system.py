@@ -20,6 +20,13 @@ FAST = {"startup": {"probeIntervalMilliseconds": 100}, "health": {"intervalSecon
 """Nothing but quicker looks than the defaults, so that a test need not wait for them."""
 GATEWAY = {"protocol": "convos", "command": ["sh", "-c", f'exec "{sys.executable}" -m agent.loopback --port $PORT']}
 """A bare gateway that speaks the convos protocol: the loopback service without a supervisor."""
+SHORT_LEASE = {
+    "AGENTPOOL_LEASE_DURATION_SECONDS": "3",
+    "AGENTPOOL_LEASE_MARGIN_SECONDS": "1",
+    "AGENTPOOL_LEASE_RENEW_SECONDS": "1",
+    "AGENTPOOL_LEASE_POLL_SECONDS": "0.2",
+}
+"""One that is killed and started again waits until the Lease of its own last life has run out."""
 FINALIZER = "agentpool.dev/remote"
 
 
@@ -184,7 +191,7 @@ def unique(prefix: str) -> str:
 def set_up(kind: str, folder: Path, genuine: Path | None, *arguments: str, **env: str) -> System:
     """Start the operator, and on a machine of its own its API server too, and wait until it is ready."""
     namespace = unique("e2e")
-    env = {"AGENTPOOL_ORPHAN_GRACE_SECONDS": "2", **env}
+    env = {"AGENTPOOL_ORPHAN_GRACE_SECONDS": "2", **SHORT_LEASE, **env}
     if genuine is None:
         data, log = folder / "data", folder / "log"
         command = Command("standalone", "--data-dir", str(data), *arguments, log=log, **env).start()

@@ -145,12 +145,14 @@ def test_a_binding_holds_only_for_the_version_and_the_instance_that_it_was_decid
 
 
 def test_a_release_leaves_the_finalizers_of_others() -> None:
-    patch = release_patch("uid-one", ("example.com/backup", FINALIZER))
-    assert patch == {"metadata": {"uid": "uid-one", "finalizers": ["example.com/backup"]}}
+    patch = release_patch("uid-one", "7", ("example.com/backup", FINALIZER))
+    guards = {"uid": "uid-one", "resourceVersion": "7"}
+    assert patch == {"metadata": {**guards, "finalizers": ["example.com/backup"]}}
 
 
 def test_the_release_of_the_last_finalizer_removes_the_list() -> None:
-    assert release_patch("uid-one", (FINALIZER,)) == {"metadata": {"uid": "uid-one", "finalizers": None}}
+    patch = release_patch("uid-one", "7", (FINALIZER,))
+    assert patch == {"metadata": {"uid": "uid-one", "resourceVersion": "7", "finalizers": None}}
 
 
 def test_a_new_instance_is_guarded_labelled_owned_and_built_from_the_template() -> None:

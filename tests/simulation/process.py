@@ -10,6 +10,7 @@ from typing import Generic, Literal, TypeVar
 from controller.errors import AgentpoolError, Conflict, Transient
 from controller.ports import FixedPlace
 from controller.reconcile.credentials import Installation
+from controller.reconcile.fence import FencedCluster, FencedRuntime, fenced
 from controller.reconcile.loop import Controller, Ports, Tuning
 from tests.doubles import virtualtime
 from tests.doubles.backend import Machines, MemoryBackend, MemoryProvider
@@ -20,8 +21,9 @@ from tests.doubles.wire import NoAnswerError
 from tests.simulation.weather import Fate, Weather
 
 T = TypeVar("T")
-When = Literal["before", "after"]
-"""A process dies before its request is sent, or after the request had its effect and before the answer came."""
+When = Literal["before", "after", "frozen"]
+"""A process dies before its request is sent, or after the request had its effect and before the answer came; or it
+stops for a while right before, and then goes on as if nothing had been."""
 
 TUNING = Tuning(relist_seconds=60.0, orphan_grace_seconds=20.0)
 
@@ -136,7 +138,12 @@ class ServiceWire:
         process = self._process
         if not process.alive:
             raise asyncio.CancelledError
-        dies = process.counts_down(what)
+        stopped, dies = not process.runs.is_set(), process.counts_down(what)
+        if dies == "frozen":
+            process.freeze(f"before {what}")
+        await process.runs.wait()
+        if stopped and write:
+            process.ask_fence()  # nothing runs in a process that is stopped: it would ask only now
         if dies == "before":
             process.die(f"before {what}")
             raise asyncio.CancelledError
@@ -156,15 +163,21 @@ class Process:
         self.calls = 0
         self.doom: Doom | None = None
         self.died = asyncio.Event()
+        self.frozen = asyncio.Event()
+        """Set once it was stopped."""
+        self.runs = asyncio.Event()
+        self.runs.set()
+        self.deposed = False
+        """Whether it knows that it may write no more."""
         self.stray_calls: dict[str, float] = {}
         """Requests that had their effect although the process believed them failed, or was dead; and when."""
         wires = {service: ServiceWire(self, service) for service in ("cluster", "backend", "runtime")}
         self._ports = Ports(
-            cluster=MemoryCluster(around.server, wires["cluster"], name),
-            runtime=MemoryRuntime(around.programs, wires["runtime"]),
+            cluster=FencedCluster(MemoryCluster(around.server, wires["cluster"], name), self.ask_fence),
+            runtime=FencedRuntime(MemoryRuntime(around.programs, wires["runtime"]), self.ask_fence),
             backends={
-                "process": FixedPlace(MemoryBackend(around.machines, wires["backend"])),
-                "railway": MemoryProvider(around.machines, wires["backend"]),
+                "process": fenced(FixedPlace(MemoryBackend(around.machines, wires["backend"])), self.ask_fence),
+                "railway": fenced(MemoryProvider(around.machines, wires["backend"]), self.ask_fence),
             },
             installation=Installation("simulation", b"a key for the tokens of instances"),
             clock=virtualtime.now,
@@ -190,6 +203,24 @@ class Process:
             self.died.set()
             if self._task is not None:
                 self._task.cancel()
+
+    def freeze(self, how: str = "") -> None:
+        """SIGSTOP: what it sends from now on is sent when it is let go on, and what it is told waits until then."""
+        self.note(f"stops {how}")
+        self.runs.clear()
+        self.watch.lose(3600.0)
+        self.frozen.set()
+
+    def thaw(self) -> None:
+        """SIGCONT: what had passed the fence is sent now. Its time is over, and it looks at the clock soon."""
+        self.note("goes on")
+        self.deposed = True
+        self.runs.set()
+
+    def ask_fence(self) -> None:
+        """Raise if this process knows that it may write no more."""
+        if self.deposed:
+            raise Transient("another one leads")
 
     async def buried(self) -> None:
         """Wait until nothing of it runs any more."""
