@@ -1,9 +1,10 @@
-"""The command line: agentpool run, agentpool standalone, agentpool logs, agentpool image bake."""
+"""The command line: agentpool run, standalone, logs, image bake, ledger."""
 
 import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,15 @@ from controller.app import serve
 from controller.commands.image_bake import Request, bake_image
 from controller.commands.instance_logs import LogsOrder, show_logs
 from controller.commands.invocation import Invocation, settings_of
+from controller.commands.ledger import (
+    Period,
+    Wanted,
+    migrate_ledger,
+    prune_ledger,
+    show_claims,
+    show_history,
+    show_usage,
+)
 from controller.errors import AgentpoolError
 from controller.model.crd import custom_resource_definitions
 from controller.settings import Settings
@@ -37,6 +47,39 @@ def _cluster_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--context", help="Context of the kubeconfig."),
         click.option("--kubeconfig", type=click.Path(path_type=Path), help="Which API server to ask."),
         click.option("--namespace", "-n", "namespace", help="Namespace to look in. [default: the context's own]"),
+    ):
+        command = option(command)
+    return command
+
+
+class _Moment(click.ParamType[datetime]):
+    """A date, or a date and time; in UTC unless it says otherwise."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read it, or fail with what would do."""
+        try:
+            moment = datetime.fromisoformat(value)
+            return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        except ValueError:
+            self.fail(f"{value!r} is no date: write it like 2026-03-01, or 2026-03-01T12:00+01:00", param, ctx)
+
+
+_output_option = click.option(
+    "--output", "-o", "form", type=click.Choice(["table", "json", "csv"]), default="table", help="How it is shown."
+)
+
+
+def _choice_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        _output_option,
+        click.option("--until", type=_Moment(), metavar="DATE", help="Made before this moment only."),
+        click.option("--since", type=_Moment(), metavar="DATE", help="Made from this moment on only."),
+        click.option("--day", type=_Moment(), metavar="DATE", help="Made on this day only, in UTC."),
+        click.option("--pool", help="Of this pool only."),
+        click.option("--agent", help="Of agents of this name only."),
+        click.option("--namespace", "-n", help="In this namespace only. [default: all]"),
     ):
         command = option(command)
     return command
@@ -134,6 +177,77 @@ def bake(
     settings, invocation = settings_of(options), Invocation()
     request = Request(pool, file, namespace, tag, timeout, leave_out)
     invocation.run(lambda: bake_image(request, settings), tidies=True)
+
+
+@cli.group()
+def ledger() -> None:
+    """Ask the ledger of claims and instances, or tend to it; DATABASE_URL says where it is."""
+
+
+@ledger.command("migrate")
+def migrate_command() -> None:
+    """Bring the ledger's schema up to date, or make it.
+
+    Needs a user that may create schemas and roles there. Several may do it at once.
+    """
+    settings = settings_of({})
+    Invocation().run(lambda: migrate_ledger(settings), tidies=False)
+
+
+@ledger.command()
+@click.argument("name", metavar="UID-or-NAME")
+@click.option("--namespace", "-n", help="Look in this namespace only. [default: all]")
+@_output_option
+def history(name: str, namespace: str | None, form: Any) -> None:
+    """Show all that happened to a claim or an instance, oldest first; of a claim, to its instances, too."""
+    settings = settings_of({})
+    Invocation().run(lambda: show_history(name, namespace, form, settings), tidies=False)
+
+
+@ledger.command()
+@_choice_options
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=1000, show_default=True, help="At most so many.")
+def claims(limit: int, **options: Any) -> None:
+    """Show who claimed what, when, how long each stage took, how it ended and what it ran on; newest first.
+
+    JSON and CSV hold all that is known of each claim.
+    """
+    settings, wanted = settings_of({}), _wanted(**options)
+    Invocation().run(lambda: show_claims(wanted, limit, settings), tidies=False)
+
+
+@ledger.command()
+@_choice_options
+@click.option("--by", type=click.Choice(["pool", "day", "agent"]), default="pool", show_default=True, help="Count by.")
+def usage(by: str, **options: Any) -> None:
+    """Count claims, how they ended, how long they waited, and the hours for which agents were held.
+
+    Hours count for the day on which the claim was made; those of agents that are still held go up to now.
+    """
+    settings, wanted = settings_of({}), _wanted(**options)
+    Invocation().run(lambda: show_usage(wanted, by, settings), tidies=False)
+
+
+@ledger.command("prune")
+@click.option("--before", type=_Moment(), required=True, metavar="DATE", help="Drop months that ended by then.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
+def prune_command(before: datetime, dry_run: bool) -> None:
+    """Drop old history, by whole months of creation (in UTC).
+
+    A month is kept while a claim or an instance that was made in it is still there. Needs the owner of the schema.
+    """
+    settings = settings_of({})
+    Invocation().run(lambda: prune_ledger(before, dry_run, settings), tidies=False)
+
+
+def _wanted(
+    namespace: str | None,
+    agent: str | None,
+    pool: str | None,
+    form: Any,
+    **period: datetime | None,
+) -> Wanted:
+    return Wanted(namespace, agent, pool, Period(**period), form)
 
 
 def main() -> None:

@@ -21,8 +21,9 @@ from controller.kube.connection import Connection, connect
 from controller.kube.installation import installation_secret
 from controller.kube.lease import Elected, KubeLease, Leadership, Sole, own_name
 from controller.kube.watch import Watch
+from controller.ledger import NoLedger, open_ledger
 from controller.model import Resource
-from controller.ports import BackendOptions, Fence, Provider, TakesHints
+from controller.ports import BackendOptions, Fence, Ledger, Provider, TakesHints
 from controller.reconcile.credentials import Installation
 from controller.reconcile.fence import FencedCluster, FencedRuntime, fenced
 from controller.reconcile.loop import Controller, Ports, Tuning
@@ -78,6 +79,7 @@ class _Service:
         self._modules = {name: importlib.import_module(f"controller.backends.{name}") for name in settings.backends}
         self._providers: Mapping[str, Provider] = {}
         """Open while this process leads."""
+        self._ledger: Ledger = NoLedger()
         self.why_not_ready: str | None = "the API server was not reached yet"
         self.standing_by: str | None = None
         """Who leads, while another one does."""
@@ -98,21 +100,22 @@ class _Service:
             if installation is None:
                 return
             leadership = self._leadership(cluster)
-            while not self._stop.is_set():
-                try:
-                    await self._turn(connection, cluster, leadership, installation)
-                    continue
-                except Exception as error:
-                    if (mistake := _misconfiguration(error)) is not None:
-                        raise mistake from None
-                    failures += 1
-                    if _is_foreseen(error):
-                        log.warning("beginning anew: %s", _sentence(error))
-                    else:
-                        log.exception("the controller broke and begins anew")
-                finally:
-                    self.why_not_ready, self.standing_by = "the controller is starting", None
-                await self._pause(backoff(failures))
+            async with self._open_ledger() as self._ledger:
+                while not self._stop.is_set():
+                    try:
+                        await self._turn(connection, cluster, leadership, installation)
+                        continue
+                    except Exception as error:
+                        if (mistake := _misconfiguration(error)) is not None:
+                            raise mistake from None
+                        failures += 1
+                        if _is_foreseen(error):
+                            log.warning("beginning anew: %s", _sentence(error))
+                        else:
+                            log.exception("the controller broke and begins anew")
+                    finally:
+                        self.why_not_ready, self.standing_by = "the controller is starting", None
+                    await self._pause(backoff(failures))
 
     def _leadership(self, cluster: KubeCluster) -> Leadership:
         if self._sole:
@@ -191,6 +194,7 @@ class _Service:
                     installation=installation,
                     clock=lambda: datetime.now(UTC),
                     random=SystemRandom(),
+                    ledger=self._ledger,
                 )
                 tuning = Tuning(self._settings.relist_seconds, self._settings.orphan_grace_seconds)
                 controller = Controller(ports, tuning, view)
@@ -239,6 +243,22 @@ class _Service:
                 await self._stop.wait()
         except TimeoutError:
             pass
+
+    @asynccontextmanager
+    async def _open_ledger(self) -> AsyncIterator[Ledger]:
+        """The ledger, for the life of this process: what waits in its queue is delivered also by who stands by."""
+        options = self._settings.ledger_options()
+        if options is None:
+            yield NoLedger()
+            return
+        ledger = open_ledger(options, lambda: datetime.now(UTC))
+        delivering = asyncio.create_task(ledger.run(), name="ledger")
+        try:
+            yield ledger
+        finally:
+            delivering.cancel()
+            await asyncio.wait({delivering})
+            await ledger.close()
 
     @asynccontextmanager
     async def _backends(self, installation: Installation) -> AsyncIterator[Mapping[str, Provider]]:

@@ -65,6 +65,22 @@ LEADER_TRANSITIONS = Counter(
 )
 ORPHANS_ENDED = Counter("agentpool_orphans_ended_total", "Remotes without an owner that were ended.", ["backend"])
 
+LEDGER_UP = Gauge("agentpool_ledger_up", "1 while Postgres takes what the ledger has; absent without a ledger.")
+LEDGER_BACKLOG = Gauge("agentpool_ledger_backlog_records", "Records that wait for Postgres.")
+LEDGER_OLDEST_SECONDS = Gauge(
+    "agentpool_ledger_oldest_seconds", "For how long the oldest of the records has been waiting for Postgres."
+)
+LEDGER_SPOOL_BYTES = Gauge("agentpool_ledger_spool_bytes", "Size of the ledger's queue on disk.")
+LEDGER_RECORDS = Counter(
+    "agentpool_ledger_records_total",
+    "Records by outcome: stored; known, since Postgres had it; missed, for lack of room, and derived again later; "
+    "refused, and set aside in a file.",
+    ["outcome"],
+)
+LEDGER_BATCH_SECONDS = Histogram(
+    "agentpool_ledger_batch_seconds", "How long Postgres took to store a batch of records.", buckets=_FAST
+)
+
 
 @functools.cache
 def action_done(action: str) -> Counter:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
+from controller.core.transitions import Record
 from controller.model import BackendSpec, Resource, SecretKeyRef, Template
 
 AnyResource = TypeVar("AnyResource", bound=Resource)
@@ -334,4 +335,79 @@ class Runtime(Protocol):
 
     async def close(self) -> None:
         """Close idle connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What the ledger was handed and Postgres has not."""
+
+    records: int = 0
+    oldest_seconds: float = 0.0
+    """For how long the oldest of them has been waiting."""
+    full: bool = False
+    """It takes no more: what is handed over now is missed, and asked for once there is room again."""
+
+
+class LedgerListener(Protocol):
+    """Who wants to know how the ledger is getting on. Neither method may block or raise."""
+
+    def settled(self, uid: str) -> None:
+        """Everything that was handed over about an object has arrived."""
+        ...
+
+    def missed(self, uid: str) -> None:
+        """Records about an object were not taken, and now there is room: derive them anew and hand them over."""
+        ...
+
+
+class Ledger(Protocol):
+    """The append-only account of what happened to instances and claims."""
+
+    def record(self, records: Sequence[Record]) -> None:
+        """Hand over, in order; what was handed over before is known by its key and passed over.
+
+        On return the records outlive a kill of this process. Raises nothing: what finds no room is missed, and told to
+        the listener when there is room again.
+        """
+        ...
+
+    def safe(self, uid: str) -> bool:
+        """Whether everything that was handed over about an object has arrived, and nothing was missed."""
+        ...
+
+    async def settled(self, uid: str) -> None:
+        """Wait until it is safe, however long that takes."""
+        ...
+
+    @property
+    def backlog(self) -> Backlog:
+        """How far it is behind."""
+        ...
+
+    @property
+    def health(self) -> str | None:
+        """What is wrong, and what to do about it, in a sentence; ``None`` while all is well."""
+        ...
+
+    @property
+    def barrier(self) -> str | None:
+        """Why no claim may be given an instance now, in a sentence; ``None``: they may. Only a strict one has it."""
+        ...
+
+    @property
+    def strict(self) -> bool:
+        """Whether a claim may only be told that it is bound once that is ``safe``."""
+        ...
+
+    def listen(self, listener: LedgerListener) -> None:
+        """Tell this one from now on, in place of any other."""
+        ...
+
+    async def run(self) -> None:
+        """Bring to Postgres what was handed over, until cancelled."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything. What has not arrived stays on disk for the next one."""
         ...

@@ -1,13 +1,15 @@
 """Settings of the operator: command line options and AGENTPOOL_* environment variables."""
 
+import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from controller.backends import KNOWN
+from controller.ledger import LedgerOptions
 
 _PATH_SEGMENT = re.compile(r"[A-Za-z0-9_-]{16,}")
 
@@ -85,3 +87,34 @@ class Settings(BaseSettings):
                 "renewal that fails could not be tried again: raise lease_duration_seconds"
             )
         return renew
+
+    database_url: SecretStr | None = None
+    """The Postgres database of the ledger, for example postgresql://user:password@host:5432/agentpool. DATABASE_URL
+    says the same, and gives way to this. Absent: there is no ledger."""
+    ledger_store_content: bool = False
+    """Whether the ledger keeps what people and agents say to each other: instructions, join URLs and invite URLs."""
+    ledger_migrate_at_start: bool = False
+    """Whether the operator brings the schema of the ledger up to date by itself. It then has to own it."""
+    ledger_spool_dir: Path | None = None
+    """Where the ledger's records wait until they are in Postgres: on a disk that lasts, and for each operator its own.
+    Absent: ledger below the state directory."""
+    ledger_spool_megabytes: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    """How much may wait there."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_database_url(cls, given: Any) -> Any:
+        plain = os.environ.get("DATABASE_URL")
+        return {"database_url": plain, **given} if plain and isinstance(given, dict) else given
+
+    def ledger_options(self) -> LedgerOptions | None:
+        """How the ledger is opened; ``None`` when there is none."""
+        if self.database_url is None:
+            return None
+        return LedgerOptions(
+            url=self.database_url.get_secret_value(),
+            spool=self.ledger_spool_dir or self.state_dir / "ledger",
+            spool_bytes=self.ledger_spool_megabytes * 1024 * 1024,
+            store_content=self.ledger_store_content,
+            migrate_at_start=self.ledger_migrate_at_start,
+        )

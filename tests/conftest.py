@@ -1,3 +1,3 @@
 """What every folder of tests may use."""
 
-pytest_plugins = ["tests.docker.plugin"]
+pytest_plugins = ["tests.docker.plugin", "tests.postgres.plugin"]

@@ -11,8 +11,9 @@ from typing import Any, assert_never
 from controller import metrics
 from controller.core.backoff import backoff
 from controller.errors import Conflict, Missing, Refused, Transient
-from controller.ports import Cluster, Provider, Runtime
+from controller.ports import Cluster, Ledger, Provider, Runtime
 from controller.reconcile.apply import Apply
+from controller.reconcile.bookkeeping import Bookkeeper
 from controller.reconcile.claims import ClaimPass
 from controller.reconcile.connections import Connections
 from controller.reconcile.credentials import Installation
@@ -50,6 +51,8 @@ class Ports:
     installation: Installation
     clock: Callable[[], datetime]
     random: Random
+    ledger: Ledger | None = None
+    """Where what happens is recorded; ``None``: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class Controller:
         news = News(routes.remote_changed, self._listed, routes.launch_admitted, places.in_use)
         self._connections = connections = Connections(ports.backends, secrets, places, view, news, clock)
         self._relist = Relist(ports.cluster, view, tuning.relist_seconds)
+        self._bookkeeper = Bookkeeper(view, ports.ledger) if ports.ledger is not None else None
         writes = Writes(ports.cluster, view, Lanes())
         power = Power(connections, view)
         provisioner = Provisioner(ports.cluster, secrets, ports.runtime, ports.installation, power, view, facts, clock)
@@ -97,6 +101,8 @@ class Controller:
         for thing in tuple(self.view.everything()):
             self._routes.changed(None, thing)
         await self._relist.fill()
+        if self._bookkeeper is not None:
+            self._bookkeeper.begin()
 
     async def run(self) -> None:
         """Turn the circle until cancelled; call it once the view is filled."""

@@ -1,0 +1,146 @@
+"""The database: a pool of connections, and every wait for Postgres bounded."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from controller.errors import Transient
+from controller.ledger.queries import query
+from controller.ledger.schema import check_version, migrate, schema_version
+from controller.ledger.troubles import explained, where
+
+# It tells of every try, with its traceback; the ledger says once what is wrong.
+logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+
+
+class Database:
+    """Postgres, as the operator uses it. Methods raise ``AgentpoolError`` with a sentence for a person."""
+
+    def __init__(self, conninfo: str, *, answer_seconds: float = 12.0) -> None:
+        """``answer_seconds``: an answer that takes longer is given up, and its connection with it."""
+        self.conninfo = conninfo
+        self._answer_seconds = answer_seconds
+        self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
+        self._months: set[tuple[int, int]] = set()
+        self._in_use: set[AsyncConnection[Any]] = set()
+
+    @property
+    def place(self) -> str:
+        """Which one it is, for people."""
+        return where(self.conninfo)
+
+    async def migrate(self) -> None:
+        """Bring its schema up to date."""
+        await migrate(self.conninfo)
+
+    async def check(self) -> None:
+        """Whether it answers, and has the schema that this program is made for."""
+        async with self._connection() as connection:
+            check_version(await schema_version(connection), self.conninfo)
+
+    async def write(self, items: list[bytes]) -> int:
+        """Take in a batch, all or nothing; answers how many were new."""
+        months = {_month(item) for item in items} - self._months
+        async with self._connection() as connection:
+            for year, month in sorted(months):
+                moment = datetime(year, month, 1, tzinfo=UTC)
+                await connection.execute(query("ensure_month"), {"moment": moment})
+                self._months.add((year, month))
+            cursor = await connection.execute(
+                query("record"), {"records": (b"[" + b",".join(items) + b"]").decode("utf-8")}
+            )
+            row = await cursor.fetchone()
+            return int(row[0]) if row is not None else 0
+
+    def forget_months(self) -> None:
+        """Somebody may have pruned what was there."""
+        self._months.clear()
+
+    def cut(self) -> None:
+        """Break off whatever is under way."""
+        for connection in tuple(self._in_use):
+            _shut(connection)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close(timeout=2.0)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        pool = await self._opened()
+        try:
+            async with pool.connection() as connection:
+                self._in_use.add(connection)
+                # A cancelled psycopg waits for the server once more. Cutting the line cannot be waited out.
+                alarm = asyncio.get_running_loop().call_later(self._answer_seconds, _shut, connection)
+                try:
+                    yield connection
+                finally:
+                    alarm.cancel()
+                    self._in_use.discard(connection)
+        except PoolTimeout:
+            raise await self._why_no_connection() from None
+        except psycopg.Error as error:
+            raise explained(error, self.conninfo) from None
+
+    async def _opened(self) -> AsyncConnectionPool[AsyncConnection[Any]]:
+        if self._pool is None:
+            self._pool = AsyncConnectionPool(
+                self.conninfo,
+                kwargs={"autocommit": True, "prepare_threshold": None},
+                min_size=0,
+                max_size=2,
+                timeout=2.0,
+                # It gives up soon, so that the next one who asks begins anew instead of waiting for a long pause.
+                reconnect_timeout=1.0,
+                max_idle=120.0,
+                configure=_begin,
+                open=False,
+            )
+            await self._pool.open()
+        return self._pool
+
+    async def _why_no_connection(self) -> Transient:
+        """The pool does not say why it got none: ask once without it."""
+        try:
+            async with asyncio.timeout(6.0):
+                connection = await AsyncConnection.connect(self.conninfo)
+            await connection.close()
+        except TimeoutError:
+            return Transient(f"{self.place} does not answer: see whether it runs, and whether a firewall is between")
+        except psycopg.Error as error:
+            return Transient(str(explained(error, self.conninfo)))
+        return Transient(f"{self.place} had no connection to give in time")
+
+
+async def _begin(connection: AsyncConnection[Any]) -> None:
+    """Limit what it may wait for, and leave rights behind that the operator does not need, where that is possible."""
+    await connection.execute(query("begin_session"))
+    await connection.execute(query("put_on_role"))
+
+
+def _month(item: bytes) -> tuple[int, int]:
+    """Of the creation; every item has it in the same form, and reading all of the JSON would cost more."""
+    at = item.index(b'"created":"') + 11
+    return int(item[at : at + 4]), int(item[at + 5 : at + 7])
+
+
+def _shut(connection: AsyncConnection[Any]) -> None:
+    if connection.closed:
+        return
+    try:
+        with socket.socket(fileno=os.dup(connection.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
+    except (OSError, psycopg.Error):
+        pass

@@ -1,0 +1,96 @@
+"""What a person finds in the ledger after an operator has worked, was killed, or had no Postgres for a while."""
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.e2e.commands import run_to_end
+from tests.e2e.conftest import Launch
+from tests.e2e.system import System, name_of, uid_of
+from tests.e2e.waiting import eventually
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+
+def started(launch: Launch, url: str) -> System:
+    return launch(AGENTPOOL_DATABASE_URL=url, AGENTPOOL_LEDGER_MIGRATE_AT_START="true")
+
+
+def asked(url: str, *words: str) -> list[dict[str, Any]]:
+    """What an agentpool ledger command shows."""
+    code, told = run_to_end("ledger", *words, "--output", "json", AGENTPOOL_DATABASE_URL=url)
+    assert code == 0, told
+    rows: list[dict[str, Any]] = json.loads(told)
+    return rows
+
+
+def outcome(url: str, claim: str) -> str:
+    found = [row["outcome"] for row in asked(url, "claims") if row["claim"] == claim]
+    return found[0] if found else ""
+
+
+def test_a_claim_is_found_with_who_when_what_and_how_it_ended(launch: Launch, database_url: str) -> None:
+    system = started(launch, database_url)
+    system.pool("p", minIdle=1)
+    system.warm("p")
+    claim = system.bound(system.claim("c", "p", agentName="Tokyo trip planner", instructions="A secret plan."))
+    instance = system.instance_of("c")
+    system.api.delete("agentclaims", "c")
+    system.gone("agentinstances", name_of(instance))
+    eventually(lambda: outcome(database_url, "c") == "Released", lambda: asked(database_url, "history", "c"))
+
+    [row] = asked(database_url, "claims", "--agent", "Tokyo trip planner")
+    assert row["conversation_id"] == claim["status"]["conversationId"]
+    assert row["instance"] == name_of(instance)
+    assert row["backend"] == "process"
+    assert row["bind_seconds"] is not None
+    told = [each["transition"] for each in asked(database_url, "history", uid_of(claim))]
+    assert told.count("Bound") == 1
+    assert "A secret plan." not in str(asked(database_url, "claims")) + str(asked(database_url, "history", "c"))
+    [usage] = asked(database_url, "usage", "--by", "pool")
+    assert usage["claims"] == 1
+
+
+def test_killed_and_started_again_nothing_is_recorded_twice(launch: Launch, database_url: str) -> None:
+    system = started(launch, database_url)
+    system.pool("p", minIdle=1)
+    system.warm("p")
+    system.bound(system.claim("c", "p"))
+    for _ in range(3):
+        system.command.kill()
+        system.command.start()
+        system.command.wait_ready()
+    system.bound("c")
+    system.warm("p")
+    eventually(lambda: outcome(database_url, "c") == "Bound")
+
+    for table in ("claim_history", "instance_history"):
+        with psycopg.connect(database_url) as connection:
+            query = f"SELECT uid, transition, count(*) FROM agentpool.{table} GROUP BY uid, transition"
+            counted = connection.execute(query).fetchall()  # type: ignore[arg-type]
+        once = [number for _, transition, number in counted if transition in {"Created", "Launched", "Ready", "Bound"}]
+        assert once
+        assert set(once) == {1}
+
+
+def test_without_postgres_claims_go_on_and_are_recorded_once_it_is_back(launch: Launch, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE later")
+    later = psycopg.conninfo.make_conninfo(database_url, dbname="nothing_of_this_name")
+    system = launch(AGENTPOOL_DATABASE_URL=later, AGENTPOOL_LEDGER_MIGRATE_AT_START="true")
+    system.pool("p", minIdle=1)
+    system.warm("p")
+    system.bound(system.claim("c", "p"))
+    eventually(lambda: "agentpool_ledger_up 0.0" in system.command.metrics())
+
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("ALTER DATABASE later RENAME TO nothing_of_this_name")
+    try:
+        eventually(lambda: "agentpool_ledger_up 1.0" in system.command.metrics(), lambda: system.command.output[-3000:])
+        eventually(lambda: outcome(later, "c") == "Bound")
+    finally:
+        system.command.stop()
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute("DROP DATABASE nothing_of_this_name WITH (FORCE)")
