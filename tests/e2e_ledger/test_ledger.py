@@ -69,7 +69,7 @@ def test_killed_and_started_again_nothing_is_recorded_twice(launch: Launch, data
     for table in ("claim_history", "instance_history"):
         with psycopg.connect(database_url) as connection:
             query = f"SELECT uid, transition, count(*) FROM agentpool.{table} GROUP BY uid, transition"
-            counted = connection.execute(query).fetchall()  # type: ignore[arg-type]
+            counted = connection.execute(query).fetchall()
         once = [number for _, transition, number in counted if transition in {"Created", "Launched", "Ready", "Bound"}]
         assert once
         assert set(once) == {1}

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from controller.core.transitions import derive
 from controller.errors import Misconfigured
