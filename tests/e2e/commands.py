@@ -58,7 +58,7 @@ class Command:
     def get(self, path: str) -> httpx.Response | None:
         """What the health port answers; ``None`` while nobody listens."""
         try:
-            # Without TLS there is nothing to verify; the context for it would cost more than all the rest of the request.
+            # Without TLS there is nothing to verify; its context would cost more than all the rest.
             return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=DEADLINE, trust_env=False, verify=False)
         except httpx.TransportError:
             return None
