@@ -50,7 +50,7 @@ def test_a_claim_is_found_with_who_when_what_and_how_it_ended(launch: Launch, da
     told = [
         each["transition"] for each in asked(database_url, "history", uid_of(claim)) if each["uid"] == uid_of(claim)
     ]
-    assert told == ["Created", "Bound", "Gone"]
+    assert told == ["Created", "Bound", "Released", "Gone"]
     assert "A secret plan." not in str(asked(database_url, "claims")) + str(asked(database_url, "history", "c"))
     [usage] = asked(database_url, "usage", "--by", "pool")
     assert usage["claims"] == 1
