@@ -74,6 +74,7 @@ lock: ## pin the dependencies of pyproject.toml anew, hashes included (needs uv)
 	@command -v uv >/dev/null || { echo "make: there is no uv: install it with: python3 -m pip install uv" >&2; exit 1; }
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
 	uv pip compile agent/requirements.in --constraints requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file agent/requirements.lock
+	uv pip compile tests/fuzz/requirements.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file tests/fuzz/requirements.lock
 
 fmt: install ## format the code and mend what can be mended by itself
 	@$(BIN)/ruff check --fix --quiet . || true

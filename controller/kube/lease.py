@@ -245,15 +245,30 @@ class KubeLease:
         return self._learn(await self._cluster.create_lease(self._namespace, body))
 
     def _learn(self, raw: Mapping[str, Any]) -> LeaseRecord:
-        self._meta, spec = raw.get("metadata") or {}, raw.get("spec") or {}
-        return LeaseRecord(
-            holder=str(spec.get("holderIdentity") or ""),
-            duration_seconds=int(spec.get("leaseDurationSeconds") or 1),
-            acquired_at=_time(spec.get("acquireTime")),
-            renewed_at=_time(spec.get("renewTime")),
-            transitions=int(spec.get("leaseTransitions") or 0),
-            version=str(self._meta.get("resourceVersion") or ""),
-        )
+        record = lease_in(raw)
+        self._meta = raw["metadata"]
+        return record
+
+
+def lease_in(raw: Mapping[str, Any]) -> LeaseRecord:
+    """The Lease in an answer of the API server; ``Transient`` when there is none in it."""
+    meta, spec = raw.get("metadata"), raw.get("spec") or {}
+    if not isinstance(meta, dict) or not isinstance(spec, dict):
+        raise Transient("the API server answered something else than a Lease")
+    holder, version = spec.get("holderIdentity"), meta.get("resourceVersion")
+    duration, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    if not (isinstance(holder, str | None) and isinstance(version, str | None)) or not (
+        isinstance(duration, int | None) and isinstance(transitions, int | None)
+    ):
+        raise Transient("the API server answered a Lease of another shape than Leases have")
+    return LeaseRecord(
+        holder=holder or "",
+        duration_seconds=duration or 1,
+        acquired_at=_time(spec.get("acquireTime")),
+        renewed_at=_time(spec.get("renewTime")),
+        transitions=transitions or 0,
+        version=version or "",
+    )
 
 
 def steady_clock() -> float:

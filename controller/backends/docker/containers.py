@@ -2,11 +2,11 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from controller.backends.docker.address import Address, is_loopback
+from controller.backends.docker.answers import read_as
 from controller.backends.docker.names import UID, creation_name
 from controller.ports import Remote, RemoteState
 
@@ -60,8 +60,13 @@ class Container:
         )
 
 
-def read_container(listed: Mapping[str, Any]) -> Container:
-    """One element of ``GET /containers/json``."""
+def read_container(listed: Any) -> Container:
+    """One element of ``GET /containers/json``. ``Unreachable`` when it is none."""
+    with read_as("a container"):
+        return _container(listed)
+
+
+def _container(listed: Any) -> Container:
     # Further names, of links, have a second slash.
     names = [name[1:] for name in listed.get("Names") or () if name.count("/") == 1]
     ports = [port for port in listed.get("Ports") or () if port.get("PublicPort")]

@@ -30,6 +30,11 @@ async def last_line(engine: Engine, container: str) -> str:
     tail = b""
     async for chunk in read_output(engine, container, tail=_TAIL_LINES, follow=False):
         tail = (tail + chunk)[-_TAIL_BYTES:]
+    return final_line(tail)
+
+
+def final_line(tail: bytes) -> str:
+    """The same of what was read already."""
     lines = [_NOISE.sub("", line).strip() for line in re.split(r"[\r\n]+", tail.decode(errors="replace"))]
     line = next((line for line in reversed(lines) if line), "")
     return line if len(line) <= LINE_LIMIT else line[: LINE_LIMIT - 1] + "…"

@@ -167,6 +167,11 @@ def _mark(pid: int, installation: str) -> tuple[str | None, int | None]:
         content = _content(pid, "environ")
     if INSTANCE_MARK.encode() not in content:
         return None, None
+    return marked(content, installation)
+
+
+def marked(content: bytes, installation: str) -> tuple[str | None, int | None]:
+    """The instance and its port that an environment names, as far as it is one of this installation."""
     variables = dict(
         entry.decode(errors="surrogateescape").split("=", 1) for entry in content.split(b"\0") if b"=" in entry
     )

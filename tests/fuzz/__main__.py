@@ -1,0 +1,86 @@
+"""``make fuzz``: atheris on every target, guided by what of the code an input reaches.
+
+One process each, forked off after everything was imported and instrumented. What breaks a target is put into its folder
+of the corpus, where ``make test`` finds it from then on; what reaches new code is kept in .fuzz for the next time.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["agent", "controller"]):
+    from tests.fuzz.everything import all_targets
+from tests.fuzz.target import CORPUS, TRAPS, Target
+
+GROWN = Path(".fuzz")
+LONGEST_INPUT = 4096
+SLOWEST_SECONDS = 10
+"""An input that takes longer counts as one that hangs."""
+LARGEST_MEGABYTES = 2048
+
+
+def options(target: Target, seconds: int, folder: Path) -> list[str]:
+    """The command line of libFuzzer, which knows of no other way to be told."""
+    words = folder / "words"
+    words.write_text("".join(f'"{_escaped(word)}"\n' for word in (*target.words, *TRAPS) if len(word) < 64))
+    seeds, grown, found = folder / "seeds", GROWN / target.name, CORPUS / target.name
+    seeds.mkdir()
+    for number, data in enumerate(target.known()):
+        (seeds / str(number)).write_bytes(data)
+    grown.mkdir(parents=True, exist_ok=True)
+    found.mkdir(parents=True, exist_ok=True)
+    limits = [f"-max_total_time={seconds}", f"-timeout={SLOWEST_SECONDS}", f"-rss_limit_mb={LARGEST_MEGABYTES}"]
+    return [
+        sys.argv[0], *limits, f"-max_len={LONGEST_INPUT}", f"-dict={words}", f"-artifact_prefix={found}/",
+        "-verbosity=0", "-print_final_stats=1", str(grown), str(seeds),
+    ]  # fmt: skip
+
+
+def _escaped(word: bytes) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in word)
+
+
+def fuzz(target: Target, seconds: int) -> bool:
+    """Whether nothing broke it for so long."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sys.stdout.write(f"{target.name}: ")
+        sys.stdout.flush()
+        child = os.fork()
+        if child == 0:
+            report = os.open(folder / "report", os.O_WRONLY | os.O_CREAT)
+            os.dup2(report, 1)
+            os.dup2(report, 2)
+            atheris.Setup(options(target, seconds, folder), target.run)
+            atheris.Fuzz()
+        _, status = os.waitpid(child, 0)
+        report_text = (folder / "report").read_text(errors="replace")
+        runs = next((line.split()[-1] for line in report_text.splitlines() if "number_of_executed_units" in line), "?")
+        if status == 0:
+            sys.stdout.write(f"{runs} inputs, all well\n")
+            return True
+        sys.stdout.write(f"broken after {runs} inputs\n{report_text}\n")
+        return False
+
+
+def main() -> None:
+    """Fuzz what was named, or all; exit with 1 when anything broke."""
+    parser = argparse.ArgumentParser(description="Fuzz the parsers of bytes from outside.")
+    parser.add_argument("--seconds", type=int, default=120, help="for all of them together")
+    parser.add_argument("targets", nargs="*", help="only these")
+    given = parser.parse_args()
+    chosen = [target for target in all_targets() if not given.targets or target.name in given.targets]
+    if not chosen:
+        parser.error(f"there is no such target: {', '.join(target.name for target in all_targets())}")
+    seconds = max(1, given.seconds // len(chosen))
+    broken = [target.name for target in chosen if not fuzz(target, seconds)]
+    if broken:
+        sys.exit(f"broken: {', '.join(broken)}; the inputs are in {CORPUS.name}/, and make test runs them")
+
+
+if __name__ == "__main__":
+    main()
