@@ -5,14 +5,19 @@ of the corpus, where ``make test`` finds it from then on; what reaches new code 
 """
 
 import argparse
+import contextlib
+import io
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import atheris
 
-with atheris.instrument_imports(include=["agent", "controller"]):
+# A line for each module is no news.
+with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["agent", "controller"]):
     from tests.fuzz.everything import all_targets
 from tests.fuzz.target import CORPUS, TRAPS, Target
 
@@ -46,25 +51,33 @@ def _escaped(word: bytes) -> str:
 
 def fuzz(target: Target, seconds: int) -> bool:
     """Whether nothing broke it for so long."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        sys.stdout.write(f"{target.name}: ")
-        sys.stdout.flush()
+    sys.stdout.write(f"{target.name}: ")
+    sys.stdout.flush()
+    folder = Path(tempfile.mkdtemp())
+    try:
         child = os.fork()
         if child == 0:
-            report = os.open(folder / "report", os.O_WRONLY | os.O_CREAT)
-            os.dup2(report, 1)
-            os.dup2(report, 2)
-            atheris.Setup(options(target, seconds, folder), target.run)
-            atheris.Fuzz()
+            _fuzz_here(target, seconds, folder)
         _, status = os.waitpid(child, 0)
-        report_text = (folder / "report").read_text(errors="replace")
-        runs = next((line.split()[-1] for line in report_text.splitlines() if "number_of_executed_units" in line), "?")
-        if status == 0:
-            sys.stdout.write(f"{runs} inputs, all well\n")
-            return True
-        sys.stdout.write(f"broken after {runs} inputs\n{report_text}\n")
-        return False
+        report = (folder / "report").read_text(errors="replace")
+    finally:
+        shutil.rmtree(folder)
+    runs = next((line.split()[-1] for line in report.splitlines() if "number_of_executed_units" in line), "some")
+    sys.stdout.write(f"{runs} inputs, all well\n" if status == 0 else f"broken after {runs} inputs\n{report}\n")
+    return status == 0
+
+
+def _fuzz_here(target: Target, seconds: int, folder: Path) -> NoReturn:
+    try:
+        report = os.open(folder / "report", os.O_WRONLY | os.O_CREAT)
+        os.dup2(report, 1)
+        os.dup2(report, 2)
+        atheris.Setup(options(target, seconds, folder), target.run)
+        atheris.Fuzz()
+    finally:
+        # Reached only when something broke: what the parent has to tidy up is not for this process.
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def main() -> None:
@@ -78,6 +91,7 @@ def main() -> None:
         parser.error(f"there is no such target: {', '.join(target.name for target in all_targets())}")
     seconds = max(1, given.seconds // len(chosen))
     broken = [target.name for target in chosen if not fuzz(target, seconds)]
+    sys.stdout.flush()
     if broken:
         sys.exit(f"broken: {', '.join(broken)}; the inputs are in {CORPUS.name}/, and make test runs them")
 
