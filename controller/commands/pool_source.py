@@ -51,7 +51,8 @@ def pool_from_file(path: Path, name: str | None) -> PoolSource:
         raise Misconfigured(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise Misconfigured(f"{path} is no text: name the YAML file of a pool") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # PyYAML stumbles over tags that do not fit their values.
         raise Misconfigured(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     pools = [each for each in _items(documents) if each.get("kind") == AgentPool.kind_name]
     named = [each for each in pools if name is None or (each.get("metadata") or {}).get("name") == name]

@@ -11,6 +11,8 @@ import os
 import shutil
 import sys
 import tempfile
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
@@ -62,6 +64,8 @@ def fuzz(target: Target, seconds: int) -> bool:
         report = (folder / "report").read_text(errors="replace")
     finally:
         shutil.rmtree(folder)
+        with contextlib.suppress(OSError):
+            (CORPUS / target.name).rmdir()  # where nothing was found
     runs = next((line.split()[-1] for line in report.splitlines() if "number_of_executed_units" in line), "some")
     sys.stdout.write(f"{runs} inputs, all well\n" if status == 0 else f"broken after {runs} inputs\n{report}\n")
     return status == 0
@@ -72,12 +76,20 @@ def _fuzz_here(target: Target, seconds: int, folder: Path) -> NoReturn:
         report = os.open(folder / "report", os.O_WRONLY | os.O_CREAT)
         os.dup2(report, 1)
         os.dup2(report, 2)
-        atheris.Setup(options(target, seconds, folder), target.run)
+        atheris.Setup(options(target, seconds, folder), partial(_keeping_what_breaks, target))
         atheris.Fuzz()
     finally:
         # Reached only when something broke: what the parent has to tidy up is not for this process.
         sys.stderr.flush()
         os._exit(1)
+
+
+def _keeping_what_breaks(target: Target, data: bytes) -> None:
+    try:
+        target.run(data)
+    except Exception:
+        (CORPUS / target.name / f"crash-{sha256(data).hexdigest()[:16]}").write_bytes(data)
+        raise
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 """What reaches the agent's program: orders, links, its gateway's answers, its environment, its own files."""
 
-import asyncio
 import contextlib
 import io
 from pathlib import Path
@@ -25,7 +24,7 @@ from agent.self_destruct import require_local
 from agent.server import idempotency_key
 from agent.settings import Settings
 from agent.wire import require_bearer
-from tests.fuzz.http import received
+from tests.fuzz.http import loop, received
 from tests.fuzz.target import environment, lines, target, text
 
 LINK = "https://dev.convos.org/v2?i=AQIDBA"
@@ -91,7 +90,7 @@ def request_head(data: bytes) -> None:
         with contextlib.suppress(AgentError):
             idempotency_key(request)
 
-    asyncio.run(look())
+    loop().run_until_complete(look())
 
 
 @target(
@@ -99,7 +98,8 @@ def request_head(data: bytes) -> None:
     "OPENCLAW_GATEWAY_TOKEN=t\nPORT=8080\nHOST=::1\nXMTP_ENV=dev\nPOOL_URL=http://h:1/\nAGENT_GATEWAY=openclaw\n"
     "OPENCLAW_COMMAND=node 'x y'\nAGENT_PLUGINS=/a:/b\nGATEWAY_PORT=0\nINSTANCE_ID=i",
     "OPENCLAW_GATEWAY_TOKEN=t\nAGENT_VOLUME=/tmp\nOPENCLAW_STATE_DIR=/tmp/x\nLOOPBACK_BOOT_SECONDS=1\nLOOPBACK_NO_PLUGIN=1",
-    words="OPENCLAW_GATEWAY_TOKEN= PORT= HOST= POOL_URL= AGENT_VOLUME= OPENCLAW_COMMAND= LOOPBACK_CRASH_AFTER= nan inf ' \\",
+    words="OPENCLAW_GATEWAY_TOKEN= PORT= HOST= POOL_URL= AGENT_VOLUME= OPENCLAW_COMMAND= LOOPBACK_CRASH_AFTER= "
+    "nan inf ' \\",
 )
 def settings(data: bytes) -> None:
     given = environment(data)

@@ -22,6 +22,7 @@ from controller.backends.railway.failures import Rejected
 from controller.backends.railway.failures import sort as sort_rejected
 from controller.backends.railway.names import Names
 from controller.errors import AgentpoolError
+from tests.fuzz.http import loop
 from tests.fuzz.target import environment, lines, target, text
 
 CONTAINER = {
@@ -105,7 +106,7 @@ def docker_log(data: bytes) -> None:
         stream.feed_eof()
         return b"".join([chunk async for chunk in unframed(stream)])
 
-    written = asyncio.run(read())
+    written = loop().run_until_complete(read())
     assert len(written) <= len(data)
     assert final_line(written).isprintable() or not final_line(written)
     final_line(data)
@@ -123,12 +124,14 @@ def docker_addresses(data: bytes) -> None:
 
 @target(
     "railway-answer",
-    b'200\n{"data":{"environment":{"id":"e","name":"n","projectId":"p","serviceInstances":{"edges":[{"node":{"serviceId":"s",'
+    b'200\n{"data":{"environment":{"id":"e","name":"n","projectId":"p","serviceInstances":{"edges":[{"node":'
+    b'{"serviceId":"s",'
     b'"serviceName":"x","latestDeployment":{"id":"d","status":"SUCCESS"}}}],"pageInfo":{"hasNextPage":false}},'
     b'"config":{"services":{"s":{"variables":{"A":{"value":"b"}}}}}}}}',
-    b'200\n{"errors":[{"message":"Not Authorized","path":["x"],"extensions":{"code":"INTERNAL","traceId":"t"}}],"data":null}',
-    b'200\n{"data":{"deploymentLogs":[{"timestamp":"t","message":"m"}],"variables":{"a":null},"projectToken":{"projectId":"p",'
-    b'"environmentId":"e"}}}',
+    b'200\n{"errors":[{"message":"Not Authorized","path":["x"],'
+    b'"extensions":{"code":"INTERNAL","traceId":"t"}}],"data":null}',
+    b'200\n{"data":{"deploymentLogs":[{"timestamp":"t","message":"m"}],"variables":{"a":null},'
+    b'"projectToken":{"projectId":"p","environmentId":"e"}}}',
     words='"data" "errors" "message" "path" "extensions" "code" "environment" "serviceInstances" "edges" "node" : , { }',
 )
 def railway_answer(data: bytes) -> None:
@@ -143,7 +146,8 @@ def railway_answer(data: bytes) -> None:
                 shapes.read(shape, outcome)
 
 
-@target("railway-refusal", "Rate limit: try again in 30 seconds", "Project with id x not found", "You exceeded the limit of your plan",
+@target("railway-refusal", "Rate limit: try again in 30 seconds", "Project with id x not found",
+        "You exceeded the limit of your plan",
         words="not found already exists limit exceeded token unauthorized image region after 9 s \" '")  # fmt: skip
 def railway_refusal(data: bytes) -> None:
     rejected = Rejected(text(data))
@@ -175,7 +179,8 @@ def railway_name(data: bytes) -> None:
 
 
 @target("railway-address", "RAILWAY_API_URL=https://h\nRAILWAY_EDGE_URL=https://{domain}\nRAILWAY_DRIFT_SECONDS=5",
-        words="RAILWAY_API_URL= RAILWAY_EDGE_URL= RAILWAY_DRIFT_SECONDS= http://localhost {domain} nan inf [ ]")  # fmt: skip
+        words="RAILWAY_API_URL= RAILWAY_EDGE_URL= RAILWAY_DRIFT_SECONDS= http://localhost {domain} nan inf [ "
+        "]")  # fmt: skip
 def railway_addresses(data: bytes) -> None:
     with contextlib.suppress(AgentpoolError):
         railway_address(environment(data)).url_of("x.up.railway.app")

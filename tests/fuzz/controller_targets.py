@@ -1,7 +1,7 @@
 """What reaches the operator: the API server's answers, runtimes' answers, its environment, its own files."""
 
-import asyncio
 import contextlib
+import io
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zlib import crc32
@@ -9,12 +9,12 @@ from zlib import crc32
 import click
 import yaml
 from aiohttp import web
-from pydantic import ValidationError
 
 from controller.__main__ import cli
 from controller.backends.process.homes import Damaged, Homes
 from controller.backends.process.table import marked
 from controller.backends.pull_secrets import login_for
+from controller.commands.invocation import settings_of
 from controller.commands.pool_source import pool_from_file
 from controller.core.invite import network_of, wrong_network
 from controller.core.transitions import derive
@@ -30,7 +30,7 @@ from controller.model import KINDS, AgentClaim, AgentInstance, Network
 from controller.runtime.answers import conversation_in, convos_provisioned, pool_provisioned, why_unready
 from controller.runtime.transport import Answer, retry_seconds
 from controller.settings import Settings
-from tests.fuzz.http import received
+from tests.fuzz.http import loop, received
 from tests.fuzz.target import environment, lines, target, text
 
 META = {
@@ -117,7 +117,8 @@ def kube_error(data: bytes) -> None:
             "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": "n"}}],
         }
     ),
-    words="current-context clusters cluster server users user token contexts context name - : { } [ ] & * !!int !!timestamp "
+    words="current-context clusters cluster server users user token contexts context name - : { } [ ] & * !!int "
+    "!!timestamp "
     "certificate-authority-data client-key-data username password",
 )
 def kubeconfig(data: bytes) -> None:
@@ -128,7 +129,7 @@ def kubeconfig(data: bytes) -> None:
         path = Path(folder, "config")
         path.write_bytes(data)
         with contextlib.suppress(Misconfigured):
-            asyncio.run(connect(path, None))
+            loop().run_until_complete(connect(path, None))
 
 
 @target(
@@ -138,7 +139,8 @@ def kubeconfig(data: bytes) -> None:
     b'200\napplication/json\n\n{"conversationId":"c","pending":false,"clean":false}',
     b'409\napplication/json\n3\n{"error":"taken"}',
     b"200\ntext/html\n\n<html>",
-    words='"ok" "joined" "inviteUrl" "conversationId" "status" "ready" "pending" "clean" "error" : , { } application/json 404',
+    words='"ok" "joined" "inviteUrl" "conversationId" "status" "ready" "pending" "clean" "error" '
+    ": , { } application/json 404",
 )
 def runtime_answer(data: bytes) -> None:
     [status, kind, retry_after], body = lines(data, 3)
@@ -178,7 +180,7 @@ def webhook(data: bytes) -> None:
             with contextlib.suppress(web.HTTPException):
                 await RailwayWebhooks("secret", lambda *_: None).take(request, secret)
 
-    asyncio.run(post())
+    loop().run_until_complete(post())
 
 
 @target(
@@ -194,7 +196,8 @@ def pull_secret(data: bytes) -> None:
 
 
 @target("pool-file", yaml.safe_dump(POOL), yaml.safe_dump({"kind": "List", "items": [POOL]}),
-        words="kind: AgentPool spec: metadata: items: - --- & * !!timestamp !!int !!float !!bool !!binary !!set !!omap << ")  # fmt: skip
+        words="kind: AgentPool spec: metadata: items: - --- & * !!timestamp !!int !!float !!bool !!binary !!set "
+        "!!omap << ")  # fmt: skip
 def pool_file(data: bytes) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder, "pool.yaml")
@@ -207,19 +210,22 @@ def pool_file(data: bytes) -> None:
     "settings",
     "AGENTPOOL_HTTP_PORT=1\nAGENTPOOL_NAMESPACES=a, b\nAGENTPOOL_BACKENDS=process\nAGENTPOOL_RELIST_SECONDS=20\n"
     "AGENTPOOL_WEBHOOK_SECRET=abcdefghijklmnopq\nAGENTPOOL_DATABASE_URL=postgresql://u:p@h/d\nAGENTPOOL_LOG_LEVEL=info",
-    words="AGENTPOOL_HTTP_PORT= AGENTPOOL_NAMESPACES= AGENTPOOL_LEASE_DURATION_SECONDS= AGENTPOOL_DATABASE_URL= nan inf ,",
+    words="AGENTPOOL_HTTP_PORT= AGENTPOOL_NAMESPACES= AGENTPOOL_LEASE_DURATION_SECONDS= AGENTPOOL_DATABASE_URL= "
+    "nan inf ,",
 )
 def settings(data: bytes) -> None:
     fields = {name.removeprefix("AGENTPOOL_").lower(): value for name, value in environment(data).items()}
-    with contextlib.suppress(ValidationError):
-        Settings(**{name: value for name, value in fields.items() if name in Settings.model_fields})
+    shown = io.TextIOWrapper(io.BytesIO(), errors="backslashreplace")
+    with contextlib.redirect_stderr(shown), contextlib.suppress(SystemExit):
+        settings_of({name: value for name, value in fields.items() if name in Settings.model_fields})
 
 
 @target(
     "command-line",
     "run\n--namespace\na\n--http-port\n1", "standalone\n--data-dir\nx", "ledger\nclaims\n--since\n2026-03-01\n-o\njson",
     "logs\nx\n--tail\n3", "image\nbake\n--help",
-    words="run standalone logs image bake ledger claims usage history prune migrate --since --until --tail -o --help --before",
+    words="run standalone logs image bake ledger claims usage history prune migrate --since --until --tail -o "
+    "--help --before",
 )  # fmt: skip
 def command_line(data: bytes) -> None:
     words = text(data.replace(b"\0", b"")).split("\n")

@@ -22,13 +22,16 @@ from controller.standalone.statuses import ApiError
 from controller.standalone.store import Store
 from controller.standalone.watches import Watches
 from controller.standalone.writes import Writer
-from tests.fuzz.http import received
+from tests.fuzz.http import loop, received
 from tests.fuzz.target import lines, target, text
 
 WIDGET: Any = yaml.safe_load((Path(__file__).parents[1] / "cluster" / "widget.yaml").read_bytes())
 WIDGETS = "/apis/test.agentpool.dev/v1alpha1/namespaces/default/widgets"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+WIDGET_KIND = crds.kinds_of(WIDGET)[0]
 JSON = "application/json"
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where writing costs nothing."""
 PRESENT = {
     "/api/v1/namespaces": {"metadata": {"name": "default"}},
     WIDGETS: {"metadata": {"name": "w"}, "spec": {"color": "red", "free": {"a": [1]}}},
@@ -52,13 +55,12 @@ class Served:
     """The server without its sockets, over a store on disk."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
         self.trouble = Trouble()
         log = logging.getLogger("controller.standalone.handler")
         log.addHandler(self.trouble)
         log.propagate = False
-        self._folder = TemporaryDirectory()
-        self._handler = self.loop.run_until_complete(self._open())
+        self._folder = TemporaryDirectory(dir=MEMORY)
+        self._handler = loop().run_until_complete(self._open())
 
     async def _open(self) -> Handler:
         store = Store(Disk(Path(self._folder.name, "objects.db"), 100))
@@ -80,7 +82,7 @@ class Served:
                 await asyncio.wait_for(self._handler.handle(_request(head, body)), 10)
 
         self.trouble.error = None
-        self.loop.run_until_complete(answer())
+        loop().run_until_complete(answer())
         if self.trouble.error is not None:
             raise self.trouble.error
 
@@ -113,7 +115,8 @@ def asking(first: str, body: bytes | str | Any = b"", media_type: str = JSON, ac
     asking(f"POST {WIDGETS}", {"metadata": {"generateName": "w-"}, "spec": {"color": "red", "replicas": 2}}),
     asking(
         f"PATCH {WIDGETS}/w?fieldManager=m&force=true",
-        "apiVersion: test.agentpool.dev/v1alpha1\nkind: Widget\nmetadata: {name: w}\nspec: {color: blue, parts: [{name: a}]}",
+        "apiVersion: test.agentpool.dev/v1alpha1\nkind: Widget\nmetadata: {name: w}\nspec: {color: blue, parts: "
+        "[{name: a}]}",
         patches.APPLY,
     ),
     asking(f"PATCH {WIDGETS}/w?fieldValidation=Strict", b'{"spec":{"color":"green","color":"red"}}', patches.MERGE),
@@ -151,12 +154,11 @@ def request(data: bytes) -> None:
     words="in notin ( ) , ! = == != < >",
 )
 def selector(data: bytes) -> None:
-    kind = crds.kinds_of(WIDGET)[0]
     with contextlib.suppress(ApiError):
         for requirement in selectors.parse_labels(text(data)):
             requirement.holds({"app": "web", "size": "4"})
     with contextlib.suppress(ApiError):
-        selectors.parse_fields(text(data), kind)
+        selectors.parse_fields(text(data), WIDGET_KIND)
 
 
 @target(
@@ -225,7 +227,8 @@ def accept(data: bytes) -> None:
     "standalone-rule",
     b"self.replicas <= self.maxReplicas && self.color.startsWith('r')",
     b"size(self.tags) > 1 && self.tags.all(t, t.matches('^[a-z]+$')) || quantity('1Mi').isGreaterThan(quantity('1'))",
-    words="self oldSelf has( size( .all( .exists( .matches( quantity( url( isURL( && || ! == in duration( timestamp( int( 1u",
+    words="self oldSelf has( size( .all( .exists( .matches( quantity( url( isURL( && || ! == in duration( "
+    "timestamp( int( 1u",
 )
 def rule(data: bytes) -> None:
     # The compiler of CEL is C++, and bounds what it reads by itself.

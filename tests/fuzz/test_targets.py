@@ -57,9 +57,7 @@ def test_whatever_ever_broke_a_parser_does_so_no_more(target: Target) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_parser_of_bytes_from_outside_fails_in_a_way_that_it_does_not_document(target: Target) -> None:
-    @settings(
-        max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(parent=MODEST)
     @given(inputs(target))
     def holds(data: bytes) -> None:
         target.run(data)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,8 +65,6 @@ def _version(text: str) -> tuple[int, int]:
 
 def message_in(text: str) -> str:
     """What an engine said, out of the JSON in which it says it."""
-    try:
+    with suppress(*_OF_ANOTHER_SHAPE):
         text = str(json.loads(text)["message"])
-    except _OF_ANOTHER_SHAPE:
-        pass
     return text[:2000]

@@ -178,7 +178,8 @@ def marked(content: bytes, installation: str) -> tuple[str | None, int | None]:
     uid, port = variables.get(INSTANCE_MARK, ""), variables.get("PORT", "")
     if variables.get(INSTALLATION_MARK) != installation or not UID.fullmatch(uid):
         return None, None
-    return uid, int(port) if port.isdecimal() else None
+    # Its processes choose their environment themselves.
+    return uid, int(port) if port.isascii() and port.isdecimal() and len(port) <= 5 else None
 
 
 def _content(pid: int, name: str) -> bytes:
