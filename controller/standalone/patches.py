@@ -19,7 +19,7 @@ APPLY = "application/apply-patch+yaml"
 MERGE_KEYS = {"ownerReferences": "uid", "conditions": "type"}
 PRIMITIVE_SETS = {"finalizers"}
 MOST_OPERATIONS = 10_000
-MOST_COPIED = 3 * 1024 * 1024
+MOST_COPIED = 1024 * 1024
 """Bytes that the copies of one JSON patch may add up to."""
 _OF_JSON_PATCH = (ValueError, TypeError, LookupError, AttributeError)
 """What jsonpatch stumbles into, besides its own errors, when an operation is of another shape."""

@@ -132,7 +132,7 @@ def docker_addresses(data: bytes) -> None:
     b'"extensions":{"code":"INTERNAL","traceId":"t"}}],"data":null}',
     b'200\n{"data":{"deploymentLogs":[{"timestamp":"t","message":"m"}],"variables":{"a":null},'
     b'"projectToken":{"projectId":"p","environmentId":"e"}}}',
-    words='"data" "errors" "message" "path" "extensions" "code" "environment" "serviceInstances" "edges" "node" : , { }',
+    words='"data" "errors" "message" "path" "extensions" "code" "environment" "serviceInstances" "edges" : , { }',
 )
 def railway_answer(data: bytes) -> None:
     [status], body = lines(data, 1)
