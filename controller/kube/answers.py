@@ -68,9 +68,10 @@ def text_in(answer: Mapping[str, Any]) -> dict[str, str]:
 
 def _data(answer: Mapping[str, Any]) -> dict[str, str]:
     data = answer.get("data") or {}
-    if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
+    if not isinstance(data, dict) or not all(isinstance(value, str | None) for value in data.values()):
         raise Transient("the API server answered something else than an object with text under data")
-    return data
+    # A key that was stored with null comes back with null.
+    return {key: value or "" for key, value in data.items()}
 
 
 def no_answer(server: str, error: Exception) -> Transient:

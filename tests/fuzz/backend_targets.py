@@ -14,7 +14,8 @@ from controller.backends.docker.errors import is_port_in_use, sort, sort_pull
 from controller.backends.docker.exits import explained
 from controller.backends.docker.images import pull_status
 from controller.backends.docker.inventory import read_containers, read_volumes
-from controller.backends.docker.output import final_line, unframed
+from controller.backends.docker.output import unframed
+from controller.backends.last_line import LINE_LIMIT, last_line_of
 from controller.backends.railway import ratelimit, shapes
 from controller.backends.railway.address import read_address as railway_address
 from controller.backends.railway.answers import Answer, judge
@@ -108,8 +109,10 @@ def docker_log(data: bytes) -> None:
 
     written = loop().run_until_complete(read())
     assert len(written) <= len(data)
-    assert final_line(written).isprintable() or not final_line(written)
-    final_line(data)
+    for tail in (written, data):
+        line = last_line_of(tail)
+        assert line == "" or line.isprintable()
+        assert len(line) <= LINE_LIMIT
 
 
 @target(

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,9 @@ def _needed(pins: list[Pin], named: Iterable[str]) -> list[Pin]:
     return [pin for pin in pins if pin.name in found]
 
 
-def _document(application: Component, named: set[str], pins: list[Pin], others: list[Component]) -> dict[str, Any]:
+def _document(
+    application: Component, named: Collection[str], pins: list[Pin], others: list[Component]
+) -> dict[str, Any]:
     references = {pin.name: _reference("pypi", pin.name, pin.version) for pin in pins}
     components = sorted([*map(_library, pins), *others], key=lambda component: str(component["bom-ref"]))
     top = [references[name] for name in named] + [component["bom-ref"] for component in others]

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 PINS = read_pins(ROOT / "requirements.lock")
+LOCKS = ("requirements.lock", "agent/requirements.lock", "tests/fuzz/requirements.lock")
 
 
 def required() -> list[Requirement]:
@@ -28,10 +29,11 @@ def test_every_dependency_is_pinned_to_a_version_that_pyproject_allows(requireme
     assert all(version in requirement.specifier for version in versions), f"{requirement}, but {versions} is locked"
 
 
-def test_every_pin_has_hashes() -> None:
-    bad = [pin.name for pin in PINS if not pin.hashes]
-    assert bad == []
-    assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", value) for pin in PINS for value in pin.hashes)
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_pin_has_hashes(lock: str) -> None:
+    pins = read_pins(ROOT / lock)
+    assert [pin.name for pin in pins if not pin.hashes] == []
+    assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", value) for pin in pins for value in pin.hashes)
 
 
 def test_what_builds_the_project_is_pinned_too() -> None:
