@@ -30,7 +30,7 @@ SLOWEST_SECONDS = 10
 LARGEST_MEGABYTES = 2048
 
 
-def options(target: Target, seconds: int, folder: Path) -> list[str]:
+def options(target: Target, seconds: int, seed: int, folder: Path) -> list[str]:
     """The command line of libFuzzer, which knows of no other way to be told."""
     words = folder / "words"
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in (*target.words, *TRAPS) if len(word) < 64))
@@ -42,8 +42,8 @@ def options(target: Target, seconds: int, folder: Path) -> list[str]:
     found.mkdir(parents=True, exist_ok=True)
     limits = [f"-max_total_time={seconds}", f"-timeout={SLOWEST_SECONDS}", f"-rss_limit_mb={LARGEST_MEGABYTES}"]
     return [
-        sys.argv[0], *limits, f"-max_len={LONGEST_INPUT}", f"-dict={words}", f"-artifact_prefix={found}/",
-        "-verbosity=0", "-print_final_stats=1", str(grown), str(seeds),
+        sys.argv[0], *limits, f"-seed={seed}", f"-max_len={LONGEST_INPUT}", f"-dict={words}",
+        f"-artifact_prefix={found}/", "-verbosity=0", "-print_final_stats=1", str(grown), str(seeds),
     ]  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def _escaped(word: bytes) -> str:
     return "".join(f"\\x{byte:02x}" for byte in word)
 
 
-def fuzz(target: Target, seconds: int) -> bool:
+def fuzz(target: Target, seconds: int, seed: int) -> bool:
     """Whether nothing broke it for so long."""
     sys.stdout.write(f"{target.name}: ")
     sys.stdout.flush()
@@ -59,7 +59,7 @@ def fuzz(target: Target, seconds: int) -> bool:
     try:
         child = os.fork()
         if child == 0:
-            _fuzz_here(target, seconds, folder)
+            _fuzz_here(target, seconds, seed, folder)
         _, status = os.waitpid(child, 0)
         report = (folder / "report").read_text(errors="replace")
     finally:
@@ -71,12 +71,12 @@ def fuzz(target: Target, seconds: int) -> bool:
     return status == 0
 
 
-def _fuzz_here(target: Target, seconds: int, folder: Path) -> NoReturn:
+def _fuzz_here(target: Target, seconds: int, seed: int, folder: Path) -> NoReturn:
     try:
         report = os.open(folder / "report", os.O_WRONLY | os.O_CREAT)
         os.dup2(report, 1)
         os.dup2(report, 2)
-        atheris.Setup(options(target, seconds, folder), partial(_keeping_what_breaks, target))
+        atheris.Setup(options(target, seconds, seed, folder), partial(_keeping_what_breaks, target))
         atheris.Fuzz()
     finally:
         # Reached only when something broke: what the parent has to tidy up is not for this process.
@@ -96,13 +96,16 @@ def main() -> None:
     """Fuzz what was named, or all; exit with 1 when anything broke."""
     parser = argparse.ArgumentParser(description="Fuzz the parsers of bytes from outside.")
     parser.add_argument("--seconds", type=int, default=120, help="for all of them together")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of chance; the same one tries the same inputs [default: 0, any]"
+    )
     parser.add_argument("targets", nargs="*", help="only these")
     given = parser.parse_args()
     chosen = [target for target in all_targets() if not given.targets or target.name in given.targets]
     if not chosen:
         parser.error(f"there is no such target: {', '.join(target.name for target in all_targets())}")
     seconds = max(1, given.seconds // len(chosen))
-    broken = [target.name for target in chosen if not fuzz(target, seconds)]
+    broken = [target.name for target in chosen if not fuzz(target, seconds, given.seed)]
     sys.stdout.flush()
     if broken:
         sys.exit(f"broken: {', '.join(broken)}; the inputs are in {CORPUS.name}/, and make test runs them")
