@@ -4,14 +4,18 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import aiohttp
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
+from controller.core.election import LeaseRecord
 from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient
 
 NOT_ACCEPTED = "the API server does not accept the operator's credentials: renew the kubeconfig or token"
+_TIME: TypeAdapter[datetime | None] = TypeAdapter(datetime | None)
 LONGEST_RETRY_AFTER = 3600
 """Seconds that a Retry-After may ask for."""
 
@@ -74,6 +78,27 @@ def _data(answer: Mapping[str, Any]) -> dict[str, str]:
     return {key: value or "" for key, value in data.items()}
 
 
+def lease_in(raw: Mapping[str, Any]) -> LeaseRecord:
+    """The Lease in an answer of the API server; ``Transient`` when there is none in it."""
+    meta, spec = raw.get("metadata"), raw.get("spec") or {}
+    if not isinstance(meta, dict) or not isinstance(spec, dict):
+        raise Transient("the API server answered something else than a Lease")
+    holder, version = spec.get("holderIdentity"), meta.get("resourceVersion")
+    duration, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    if not (isinstance(holder, str | None) and isinstance(version, str | None)) or not (
+        isinstance(duration, int | None) and isinstance(transitions, int | None)
+    ):
+        raise Transient("the API server answered a Lease of another shape than Leases have")
+    return LeaseRecord(
+        holder=holder or "",
+        duration_seconds=duration or 1,
+        acquired_at=_time(spec.get("acquireTime")),
+        renewed_at=_time(spec.get("renewTime")),
+        transitions=transitions or 0,
+        version=version or "",
+    )
+
+
 def no_answer(server: str, error: Exception) -> Transient:
     """The error for a request that got no answer, or half of one."""
     match error:
@@ -116,3 +141,10 @@ def _seconds(retry_after: str | None) -> float | None:
 
 def _word(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        return _TIME.validate_python(value)
+    except ValidationError:
+        return None

@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from random import Random, SystemRandom
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter, ValidationError
-
 from controller import metrics
 from controller.core.election import Election, LeaseRecord, Terms
 from controller.errors import AgentpoolError, Conflict, Missing, Transient
+from controller.kube.answers import lease_in
 from controller.kube.client import KubeCluster
 from controller.ports import Fence
 
@@ -32,8 +31,6 @@ PATIENCE = 2 / 3
 """What part of the time that is left one try may take, so that there is time for another one."""
 GIVE_UP_SECONDS = 2.0
 """How long a process that stops tries to give the Lease up; then it runs out by itself."""
-
-_TIME: TypeAdapter[datetime | None] = TypeAdapter(datetime | None)
 
 
 class Leadership(Protocol):
@@ -250,27 +247,6 @@ class KubeLease:
         return record
 
 
-def lease_in(raw: Mapping[str, Any]) -> LeaseRecord:
-    """The Lease in an answer of the API server; ``Transient`` when there is none in it."""
-    meta, spec = raw.get("metadata"), raw.get("spec") or {}
-    if not isinstance(meta, dict) or not isinstance(spec, dict):
-        raise Transient("the API server answered something else than a Lease")
-    holder, version = spec.get("holderIdentity"), meta.get("resourceVersion")
-    duration, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
-    if not (isinstance(holder, str | None) and isinstance(version, str | None)) or not (
-        isinstance(duration, int | None) and isinstance(transitions, int | None)
-    ):
-        raise Transient("the API server answered a Lease of another shape than Leases have")
-    return LeaseRecord(
-        holder=holder or "",
-        duration_seconds=duration or 1,
-        acquired_at=_time(spec.get("acquireTime")),
-        renewed_at=_time(spec.get("renewTime")),
-        transitions=transitions or 0,
-        version=version or "",
-    )
-
-
 def steady_clock() -> float:
     """Seconds on a clock that nobody sets, and that counts on while the machine sleeps, where the system has one."""
     boot: int | None = getattr(time, "CLOCK_BOOTTIME", None)
@@ -292,10 +268,3 @@ def _sentence(error: Exception) -> str:
 
 def _stamp(moment: datetime | None) -> str | None:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if moment is not None else None
-
-
-def _time(value: object) -> datetime | None:
-    try:
-        return _TIME.validate_python(value)
-    except ValidationError:
-        return None

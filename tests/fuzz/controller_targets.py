@@ -20,10 +20,9 @@ from controller.core.invite import network_of, wrong_network
 from controller.core.transitions import derive
 from controller.errors import AgentpoolError, Misconfigured, Refused
 from controller.http.webhooks import RailwayWebhooks
-from controller.kube.answers import error_for, object_in, page_in, secret_in, text_in
+from controller.kube.answers import error_for, lease_in, object_in, page_in, secret_in, text_in
 from controller.kube.client import parse
 from controller.kube.connection import connect
-from controller.kube.lease import lease_in
 from controller.ledger.entries import parsed
 from controller.ledger.spool import Spool
 from controller.model import KINDS, AgentClaim, AgentInstance, Network
