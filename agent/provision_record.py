@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import orjson
 
@@ -40,6 +40,15 @@ class ProvisionRecord:
     answer: Answer | None = None
 
 
+def _answer(value: dict[str, Any]) -> Answer:
+    answer = Answer(**value)
+    if answer.status not in get_args(Outcome) or not all(
+        isinstance(text, str | None) for text in (answer.invite_url, answer.conversation_id)
+    ):
+        raise TypeError("the answer is of another shape than this release writes")
+    return answer
+
+
 class UnreadableRecordError(Exception):
     """The record on disk cannot be read, so nobody knows whether this instance was provisioned."""
 
@@ -54,8 +63,10 @@ class ProvisionStore:
         """Read the record; None when this instance was never provisioned."""
         try:
             value = orjson.loads(self._path.read_bytes())
-            answer = value["answer"]
-            return ProvisionRecord(key=value["key"], answer=None if answer is None else Answer(**answer))
+            key, answer = value["key"], value["answer"]
+            if not isinstance(key, str | None):
+                raise TypeError("the key is no text")
+            return ProvisionRecord(key=key, answer=None if answer is None else _answer(answer))
         except FileNotFoundError:
             return None
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:

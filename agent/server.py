@@ -72,7 +72,7 @@ class PoolRoutes:
     async def provision(self, request: web.Request) -> web.Response:
         """Bind this instance to its one conversation."""
         require_bearer(request, self._settings.token)
-        key = _idempotency_key(request)
+        key = idempotency_key(request)
         body = ProvisionRequest.parse(await request.read(), self._settings.network)
         return answer((await self._provisioner.provision(key, body)).body())
 
@@ -144,7 +144,8 @@ async def serving(
             await runner.cleanup()
 
 
-def _idempotency_key(request: web.Request) -> str | None:
+def idempotency_key(request: web.Request) -> str | None:
+    """The key under which a repeated order is the same one; None without. Raise 400 when it is not usable."""
     key = request.headers.get("Idempotency-Key", "").strip()
     if len(key) > LONGEST_KEY or not key.isascii() or not key.isprintable():
         raise AgentError(400, f"Idempotency-Key is not usable: send at most {LONGEST_KEY} printable ASCII characters.")

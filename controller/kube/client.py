@@ -5,7 +5,6 @@ several times the CPU of the request itself, and a claim is a handful of small w
 """
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,8 +13,8 @@ import orjson
 from pydantic import ValidationError
 
 from controller import metrics
-from controller.errors import Refused, Transient
-from controller.kube.answers import error_for, no_answer
+from controller.errors import Refused
+from controller.kube.answers import error_for, no_answer, object_in, page_in, secret_in, text_in
 from controller.kube.connection import Connection
 from controller.kube.events import event_manifest
 from controller.model import GROUP, VERSION, Resource
@@ -53,8 +52,8 @@ class KubeCluster:
             while True:
                 path = f"{_path(kind, namespace)}?limit={PAGE}{token}"
                 page = await self._send("list", kind.plural, "GET", path)
-                found += [thing for item in page.get("items", ()) if (thing := parse(kind, item)) is not None]
-                following = page.get("metadata", {}).get("continue")
+                items, following = page_in(page)
+                found += [thing for item in items if (thing := parse(kind, item)) is not None]
                 if not following:
                     break
                 token = f"&continue={following}"
@@ -95,12 +94,7 @@ class KubeCluster:
     async def read_secret(self, namespace: str, name: str) -> Mapping[str, str]:
         """The decoded content of a Secret."""
         answer = await self._send("get", "secrets", "GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
-        try:
-            data = answer.get("data") or {}
-            return {key: base64.b64decode(value, validate=True).decode() for key, value in data.items()}
-        except (binascii.Error, UnicodeDecodeError):
-            message = f"Secret {name} in namespace {namespace} holds bytes that are not text: store text in it"
-            raise Refused("SecretNotText", message) from None
+        return secret_in(answer, namespace, name)
 
     async def create_secret(self, namespace: str, name: str, content: Mapping[str, str]) -> None:
         """Create an opaque Secret; ``Conflict`` when it exists."""
@@ -115,8 +109,8 @@ class KubeCluster:
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
         """The content of a ConfigMap."""
-        answer = await self._send("get", "configmaps", "GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
-        return answer.get("data") or {}
+        path = f"/api/v1/namespaces/{namespace}/configmaps/{name}"
+        return text_in(await self._send("get", "configmaps", "GET", path))
 
     async def read_lease(self, namespace: str, name: str) -> Mapping[str, Any]:
         """A Lease as it is now."""
@@ -162,16 +156,11 @@ class KubeCluster:
                 code = str(response.status)
                 if response.status >= 400:
                     raise error_for(response.status, content, response.headers.get("Retry-After"))
-                answer = orjson.loads(content)
-        except orjson.JSONDecodeError:
-            raise Transient(f"the API server at {self._connection.server} answered something else than JSON") from None
+                return object_in(self._connection.server, content)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise no_answer(self._connection.server, error) from None
         finally:
             metrics.api_request(verb, resource, subresource, code).inc()
-        if not isinstance(answer, dict):
-            raise Transient(f"the API server at {self._connection.server} answered something else than an object")
-        return answer
 
 
 def parse(kind: type[AnyResource], raw: object) -> AnyResource | None:
