@@ -14,7 +14,7 @@ WORKERS ?= auto
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-openclaw chaos storm verify crds docs bench lock fmt clean
+.PHONY: help install demo run test test-openclaw chaos storm verify crds rbac docs bench lock fmt clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -59,10 +59,14 @@ verify: install ## style, types, layers, and whether the generated files are up 
 	@$(BIN)/mypy --strict --explicit-package-bases tests
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m controller.model.crd --check crds
+	@$(BIN)/python -m controller.kube.roles --check manifests/operator/role.yaml
 	@$(BIN)/python -m tests.tooling.reference --check docs/reference.md
 
 crds: install ## write crds/ from the models
 	@$(BIN)/python -m controller.model.crd crds
+
+rbac: install ## write manifests/operator/role.yaml from what the operator asks of the API server
+	@$(BIN)/python -m controller.kube.roles manifests/operator/role.yaml
 
 docs: install ## write docs/reference.md from the resources, commands, settings and metrics
 	@$(BIN)/python -m tests.tooling.reference docs/reference.md

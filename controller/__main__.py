@@ -26,6 +26,7 @@ from controller.commands.ledger import (
     show_usage,
 )
 from controller.errors import AgentpoolError
+from controller.kube.roles import manifest
 from controller.model.crd import custom_resource_definitions
 from controller.settings import Settings
 from controller.standalone import StandaloneError, StandaloneServer
@@ -125,6 +126,21 @@ def standalone(data_dir: Path, port: int, **options: Any) -> None:
             await serve(settings, stop=stop, sole=True)
 
     _main(settings, work)
+
+
+@cli.command()
+@click.option("--namespace", "-n", "namespaces", multiple=True, help="Serve this namespace; may be repeated.")
+@click.option("--operator-namespace", help="Where the operator itself runs. [default: default]")
+@click.option("--all-namespaces", "-A", "everywhere", is_flag=True, help="Serve all namespaces, by a ClusterRole.")
+def rbac(everywhere: bool, **options: Any) -> None:
+    """Print the Roles that the operator needs, and their bindings to its ServiceAccount agentpool, for kubectl apply.
+
+    One Role in each namespace that it is to serve, and one in its own; manifests/operator/role.yaml is for one that
+    serves its own namespace only.
+    """
+    settings = settings_of(options)
+    own = settings.operator_namespace
+    click.echo(manifest(settings.namespaces, own, settings.lease_name, everywhere=everywhere), nl=False)
 
 
 @cli.command("logs")

@@ -18,6 +18,7 @@ from controller.errors import Refused, Transient
 from controller.kube.answers import error_for, no_answer
 from controller.kube.connection import Connection
 from controller.kube.events import event_manifest
+from controller.kube.permissions import require
 from controller.model import GROUP, VERSION, Resource
 from controller.ports import Announcement, AnyResource
 
@@ -147,6 +148,7 @@ class KubeCluster:
     ) -> dict[str, Any]:
         if self._session is None:
             raise RuntimeError("use the client as a context manager")
+        require(verb, resource, subresource)
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
