@@ -23,6 +23,8 @@ class InstanceFacts:
     terminate_asked_at: datetime | None = None
     remote_gone: bool = False
     rename_refused: bool = False
+    confidential: frozenset[str] | None = field(default=None, repr=False)
+    """What it was given in confidence; ``None``: that is not known any more."""
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from controller.model import AgentInstance, InstancePhase, InstanceStatus, WarmS
 from controller.ports import Remote, RemoteState
 from controller.reconcile.apply import Apply
 from controller.reconcile.connections import Connections
+from controller.reconcile.discretion import Discretion
 from controller.reconcile.facts import Facts, InstanceFacts
 from controller.reconcile.keys import Key
 from controller.reconcile.view import View
@@ -36,8 +37,10 @@ class InstancePass:
         connections: Connections,
         apply: Apply,
         writes: Writes,
+        discretion: Discretion,
         clock: Callable[[], datetime],
     ) -> None:
+        self._discretion = discretion
         self._view = view
         self._facts = facts
         self._connections = connections
@@ -55,6 +58,9 @@ class InstancePass:
             if reference is not None and not self._view.has_heard_of(reference.uid):
                 # Not known is not deleted: its event may still be on the way, or it went while no operator ran.
                 await self._writes.look_for_claim(instance.metadata.namespace, reference.name, reference.uid)
+            remote = self._remote(instance)
+            if remote is not None and remote.message:
+                await self._discretion.learn(instance)
             now = self._clock()
             plan = core.decide(self._observe(instance, now), now)
             # What was written is decided on anew: its answer may be the first to tell of a deletion, and only the
@@ -82,8 +88,9 @@ class InstancePass:
                 failure_threshold=pool.spec.health.failure_threshold,
                 pause_idle=pool.spec.warm_strategy is WarmStrategy.PAUSED,
             )
-        remotes = self._connections.of(instance)
-        remote = _remote_fact(remotes.get(meta.uid) if remotes is not None else None, facts, now)
+        remotes, found = self._connections.of(instance), self._remote(instance)
+        told = self._discretion.fit(instance, found.message) if found is not None else ""
+        remote = _remote_fact(found, told, facts, now)
         if remote is not None and remote.stage in UNFINISHED and self._view.is_free(meta.uid):
             # Whoever got it would lose it to the program that is about to take its place.
             self._view.suspect(Ref(meta.namespace, meta.name, meta.uid), True)
@@ -102,6 +109,10 @@ class InstancePass:
             suspect=self._view.is_suspect(meta.uid),
             replaced_on_delete=pool is not None and pool.spec.rollout.strategy == "OnDelete",
         )
+
+    def _remote(self, instance: AgentInstance) -> Remote | None:
+        remotes = self._connections.of(instance)
+        return remotes.get(instance.metadata.uid) if remotes is not None else None
 
     def _claim(self, instance: AgentInstance) -> core.ClaimFact | None:
         reference = instance.spec.claim_ref
@@ -135,12 +146,12 @@ class InstancePass:
         return True
 
 
-def _remote_fact(remote: Remote | None, facts: InstanceFacts, now: datetime) -> core.RemoteFact | None:
+def _remote_fact(remote: Remote | None, told: str, facts: InstanceFacts, now: datetime) -> core.RemoteFact | None:
     if remote is None or remote.partial:
         return None  # half of one is none yet: a launch finds it, and goes on
     stage = _STAGES.get(remote.state, Stage.RUNNING)
     facts.sighting = Sighting.after(facts.sighting, stage, now)
-    exited = (remote.message or "it exited") if remote.state is RemoteState.EXITED else None
+    exited = (told or "it exited") if remote.state is RemoteState.EXITED else None
     return core.RemoteFact(
         backend_id=remote.backend_id,
         url=remote.url,
@@ -149,6 +160,6 @@ def _remote_fact(remote: Remote | None, facts: InstanceFacts, now: datetime) -> 
         anonymous=remote.anonymous and not facts.rename_refused,
         stage=stage,
         since=facts.sighting.since(remote.since) if facts.sighting is not None else remote.since,
-        told=remote.message,
+        told=told,
         drift=remote.drift,
     )

@@ -91,7 +91,7 @@ class Controller:
         operations = Operations(ports.runtime, connections, provisioner, view, facts, clock, routes.suspicion_changed)
         apply = Apply(writes, operations, power, provisioner, view, facts, ports.random)
         self._pools = PoolPass(view, facts, connections, apply, writes, self.queue, clock, self._spawn)
-        self._instances = InstancePass(view, facts, connections, apply, writes, clock)
+        self._instances = InstancePass(view, facts, connections, apply, writes, provisioner.discretion, clock)
         self._claims = ClaimPass(view, facts, apply, writes, clock, self._spawn)
         self._orphans = OrphansPass(view, connections, operations, clock, tuning.orphan_grace_seconds)
 

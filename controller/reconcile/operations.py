@@ -80,8 +80,11 @@ class Operations:
         endpoint = self._provisioner.endpoint(instance, action.url)
         async with self._probes:
             found = await self._runtime.probe(endpoint, timeout=timeout)
+        if found.detail:
+            await self._provisioner.discretion.learn(instance)
+        detail = self._provisioner.discretion.fit(instance, found.detail)
         failures = 0 if found.ready else self._failures(instance, facts.probe)
-        facts.probe = ProbeFact(self._clock(), found.ready, failures, found.detail)
+        facts.probe = ProbeFact(self._clock(), found.ready, failures, detail)
         if self._view.suspect(action.instance, failures > 0):
             self._suspicion(instance)
 

@@ -10,6 +10,7 @@ from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transi
 from controller.model import DEFAULT_INSTRUCTIONS, AgentClaim, AgentInstance
 from controller.ports import Cluster, Endpoint, ProvisionOrder, Runtime
 from controller.reconcile.credentials import Installation
+from controller.reconcile.discretion import Discretion
 from controller.reconcile.facts import Facts
 from controller.reconcile.power import Power
 from controller.reconcile.secrets import Secrets
@@ -43,10 +44,11 @@ class Provisioner:
         self._view = view
         self._facts = facts
         self._clock = clock
+        self.discretion = Discretion(self._in_confidence, facts)
 
     async def environment(self, instance: AgentInstance) -> dict[str, str]:
         """The environment of an instance; ``Missing`` names the Secret or key that is not there."""
-        namespace, env = instance.metadata.namespace, {}
+        namespace, env, confidential = instance.metadata.namespace, {}, []
         for variable in instance.spec.template.env:
             source = variable.value_from
             if source is None:
@@ -54,10 +56,12 @@ class Provisioner:
             else:
                 reference = source.secret_key_ref
                 env[variable.name] = await self._secrets.value(namespace, reference.name, reference.key)
+                confidential.append(env[variable.name])
         if instance.spec.template.network is not None:
             env["XMTP_ENV"] = instance.spec.template.network.value
         env["INSTANCE_ID"] = instance.metadata.uid
         env["OPENCLAW_GATEWAY_TOKEN"] = self._installation.token(instance.metadata.uid)
+        self.discretion.launched(instance.metadata.uid, (*confidential, env["OPENCLAW_GATEWAY_TOKEN"]))
         return env
 
     async def pull_secret(self, instance: AgentInstance) -> str | None:
@@ -95,18 +99,20 @@ class Provisioner:
         patience = pool.spec.claims.provision_timeout_seconds if pool is not None else 30
         left = max(1.0, patience - (began - first).total_seconds())
         order = ProvisionOrder(claim.metadata.uid, claim.spec.agent_name, instructions, claim.spec.join_url)
+        self.discretion.told(instance.metadata.uid, (instructions, _path_of(claim.spec.join_url)))
         try:
             await self._power.wake(action.instance)
             answer = await self._runtime.provision(self.endpoint(instance, action.url), order, timeout=left)
         except Conflict as error:
-            facts.outcome = outcome("unfit", "InstanceTaken", str(error))
+            facts.outcome = outcome("unfit", "InstanceTaken", await self._fit(instance, error))
         except Refused as error:
             # Only the order itself is the claim's fault; a runtime that is none, or knows us not, is the instance's.
             kind = "refused" if error.reason == ORDER_REFUSED else "unfit"
-            facts.outcome = outcome(kind, error.reason, str(error))
+            facts.outcome = outcome(kind, error.reason, await self._fit(instance, error))
         except (Transient, Missing) as error:
-            log.info("instance %s/%s has not taken up its conversation yet: %s", *action.instance.key, error)
-            facts.outcome = outcome("transient", "", str(error))
+            told = await self._fit(instance, error)
+            log.info("instance %s/%s has not taken up its conversation yet: %s", *action.instance.key, told)
+            facts.outcome = outcome("transient", "", told)
         else:
             facts.outcome = ProvisionOutcome(
                 action.instance.uid,
@@ -151,7 +157,28 @@ class Provisioner:
             raise Missing(f"ConfigMap {reference.name} has no key {reference.key}: add it")
         return content[reference.key]
 
+    async def _in_confidence(self, instance: AgentInstance) -> list[str]:
+        """What it was given, as far as that can still be read."""
+        namespace, given = instance.metadata.namespace, [self.endpoint(instance, "").token]
+        for variable in instance.spec.template.env:
+            if variable.value_from is not None:
+                reference = variable.value_from.secret_key_ref
+                given.append(await self._secrets.value(namespace, reference.name, reference.key))
+        claim = self._view.claim_by_uid(instance.spec.claim_ref.uid) if instance.spec.claim_ref is not None else None
+        if claim is not None:
+            given += [await self._instructions(claim), _path_of(claim.spec.join_url)]
+        return given
+
+    async def _fit(self, instance: AgentInstance, error: AgentpoolError) -> str:
+        await self.discretion.learn(instance)
+        return self.discretion.fit(instance, str(error))
+
     def endpoint(self, instance: AgentInstance, url: str) -> Endpoint:
         """How to talk to the program inside an instance."""
         token = self._installation.token(instance.metadata.uid)
         return Endpoint(url=url, protocol=instance.spec.template.protocol, token=token)
+
+
+def _path_of(link: str | None) -> str:
+    """What is secret of an invite link: all but its host."""
+    return (link or "").partition("://")[2].partition("/")[2]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from controller.core.sentence import quoted
 from controller.errors import Conflict, Refused, Transient
 from controller.ports import Provisioned
-from controller.runtime.sentence import quoted
 from controller.runtime.shapes import (
     ConvosCreated,
     ConvosJoined,

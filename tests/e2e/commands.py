@@ -63,6 +63,12 @@ class Command:
         except httpx.TransportError:
             return None
 
+    def post(self, path: str, content: bytes) -> httpx.Response:
+        """What it answers to something that is sent to the same port."""
+        return httpx.post(
+            f"http://127.0.0.1:{self.port}{path}", content=content, timeout=DEADLINE, trust_env=False, verify=False
+        )
+
     def readiness(self) -> tuple[int, str]:
         answer = self.get("/readyz")
         return (answer.status_code, answer.text.strip()) if answer is not None else (0, "")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from controller.core.sentence import LONGEST_SENTENCE, quoted
 from controller.errors import AgentpoolError, Refused, Transient
 from controller.ports import Endpoint, ProvisionOrder
 from controller.runtime import HttpRuntime
-from controller.runtime.sentence import LONGEST_SENTENCE, quoted
 from tests.contract.runtime.conftest import PATIENCE, order
 from tests.doubles.runtime import (
     TOKEN,
