@@ -4,6 +4,7 @@ import base64
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,10 @@ def message(thing: Object) -> str:
     return str(condition(thing, "Ready")["message"])
 
 
+def backend_is_away(system: System, pool: str) -> bool:
+    return condition(system.get_pool(pool), "BackendAvailable").get("status") == "False"
+
+
 def ended(system: System, claim: str) -> Object:
     return system.phase(claim, "Failed")
 
@@ -158,7 +163,7 @@ def test_no_secret_is_found_where_people_look(stage: Stage) -> None:
     for name in ("crash", "lost"):
         system.pool_says(name, "Degraded", "True/CircuitOpen")
     for name in ("docker", "railway"):
-        eventually(lambda name=name: condition(system.get_pool(name), "BackendAvailable").get("status") == "False")
+        eventually(partial(backend_is_away, system, name))
     assert LEFT_OUT in system.get_pool("crash")["status"]["circuitBreaker"]["lastFailure"]
     sick = eventually(lambda: [event for event in system.api.all("events") if event["reason"] == "HealthCheckFailed"])
     assert all(LEFT_OUT in event["message"] for event in sick)
