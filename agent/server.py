@@ -133,9 +133,8 @@ async def serving(
         provisioner = Provisioner(settings.token, convos, ProvisionStore(settings.state_dir), instructions, log)
         app = web.Application(client_max_size=LARGEST_BODY, middlewares=[errors_as_sentences(log)])
         PoolRoutes(settings, kind.name, convos, provisioner, session, end, log).add_to(app)
-        app.router.add_route(
-            "*", "/{rest:.*}", Proxy(session, gateway, Exchange(provisioner.token, kind.token), log).forward
-        )
+        exchange = Exchange(provisioner.token, kind.token)
+        app.router.add_route("*", "/{rest:.*}", Proxy(session, gateway, exchange, log).forward)
         # A caller who hangs up cancels its handler, so that an idle stream does not stay open upstream.
         runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, auto_decompress=False, shutdown_timeout=_CLOSE_SECONDS

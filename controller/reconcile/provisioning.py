@@ -1,18 +1,19 @@
 """Provisioning: what an instance is told at launch and at claim, and what it answered."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 
 from controller.core.claim import ProvisionOutcome
 from controller.core.plan import AskAcceptance, Provision
 from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient
 from controller.model import DEFAULT_INSTRUCTIONS, AgentClaim, AgentInstance
-from controller.ports import Cluster, Endpoint, ProvisionOrder, Runtime
-from controller.reconcile.credentials import Installation
+from controller.ports import Cluster, Endpoint, Provisioned, ProvisionOrder, Runtime
 from controller.reconcile.facts import Facts
 from controller.reconcile.power import Power
 from controller.reconcile.secrets import Secrets
+from controller.reconcile.tokens import Tokens
 from controller.reconcile.view import View
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ class Provisioner:
         cluster: Cluster,
         secrets: Secrets,
         runtime: Runtime,
-        installation: Installation,
+        tokens: Tokens,
         power: Power,
         view: View,
         facts: Facts,
@@ -38,14 +39,15 @@ class Provisioner:
         self._cluster = cluster
         self._secrets = secrets
         self._runtime = runtime
-        self._installation = installation
+        self._tokens = tokens
         self._power = power
         self._view = view
         self._facts = facts
         self._clock = clock
 
-    async def environment(self, instance: AgentInstance) -> dict[str, str]:
-        """The environment of an instance; ``Missing`` names the Secret or key that is not there."""
+    async def environment(self, instance: AgentInstance, *, begun: bool) -> dict[str, str]:
+        """The environment of an instance, whose launch may have begun before; ``Missing`` names the Secret or key that
+        is not there."""
         namespace, env = instance.metadata.namespace, {}
         for variable in instance.spec.template.env:
             source = variable.value_from
@@ -57,7 +59,7 @@ class Provisioner:
         if instance.spec.template.network is not None:
             env["XMTP_ENV"] = instance.spec.template.network.value
         env["INSTANCE_ID"] = instance.metadata.uid
-        env["OPENCLAW_GATEWAY_TOKEN"] = self._installation.token(instance.metadata.uid)
+        env["OPENCLAW_GATEWAY_TOKEN"] = await self._tokens.for_launch(instance, begun=begun)
         return env
 
     async def pull_secret(self, instance: AgentInstance) -> str | None:
@@ -97,7 +99,7 @@ class Provisioner:
         order = ProvisionOrder(claim.metadata.uid, claim.spec.agent_name, instructions, claim.spec.join_url)
         try:
             await self._power.wake(action.instance)
-            answer = await self._runtime.provision(self.endpoint(instance, action.url), order, timeout=left)
+            answer = await self._order(instance, action.url, order, left)
         except Conflict as error:
             facts.outcome = outcome("unfit", "InstanceTaken", str(error))
         except Refused as error:
@@ -120,6 +122,18 @@ class Provisioner:
                 pending=answer.pending,
             )
 
+    async def _order(self, instance: AgentInstance, url: str, order: ProvisionOrder, patience: float) -> Provisioned:
+        """Give the order, and with it the token that is to open the instance from then on."""
+        token = await self._tokens.of(instance)
+        whole = replace(order, next_token=token.spare)
+
+        def question(endpoint: Endpoint) -> Awaitable[Provisioned]:
+            return self._runtime.provision(endpoint, whole, timeout=patience)
+
+        answer = await self._tokens.ask(instance, url, question)
+        token.rotated = token.rotated or (answer.token_rotated and token.spare is not None)
+        return answer
+
     async def ask_acceptance(self, action: AskAcceptance) -> None:
         """Ask whether the agent is in the conversation by now."""
         instance = self._view.instance_by_uid.get(action.instance.uid)
@@ -128,8 +142,7 @@ class Provisioner:
         if instance is None:
             return
         try:
-            endpoint = self.endpoint(instance, action.url)
-            facts.accepted_conversation = await self._runtime.conversation(endpoint, timeout=5.0)
+            facts.accepted_conversation = await self._tokens.ask(instance, action.url, self._conversation)
         except AgentpoolError:
             # The health check of the instance says what is wrong with it; here it is only asked again later.
             facts.accepted_conversation = None
@@ -151,7 +164,5 @@ class Provisioner:
             raise Missing(f"ConfigMap {reference.name} has no key {reference.key}: add it")
         return content[reference.key]
 
-    def endpoint(self, instance: AgentInstance, url: str) -> Endpoint:
-        """How to talk to the program inside an instance."""
-        token = self._installation.token(instance.metadata.uid)
-        return Endpoint(url=url, protocol=instance.spec.template.protocol, token=token)
+    def _conversation(self, endpoint: Endpoint) -> Awaitable[str | None]:
+        return self._runtime.conversation(endpoint, timeout=5.0)

@@ -16,7 +16,7 @@ class Secrets:
     async def value(self, namespace: str, name: str, key: str) -> str:
         """One key of a Secret as it is now; ``Missing`` names the Secret or key that is not there."""
         try:
-            content = await self._cluster.read_secret(namespace, name)
+            content = (await self._cluster.read_secret(namespace, name)).content
         except Missing:
             raise Missing(f"Secret {name} does not exist in namespace {namespace}: create it") from None
         if key not in content:
