@@ -8,6 +8,7 @@ from controller.core import startup
 from controller.core.instancestatus import InstancePlan, crash, instance_status, ref_of, told_of_drift
 from controller.core.plan import Delete, InstanceAction, Pause, Plan, Probe, Release, Rename, Resume, Terminate
 from controller.core.stages import UNFINISHED, Stage
+from controller.core.tokens import SETTLED, TokenFact, kept
 from controller.model import FINALIZER, AgentInstance, InstancePhase, condition_of
 
 LOOK_AT_REMOTE_SECONDS = 5.0
@@ -106,6 +107,7 @@ class ObservedInstance:
     """It is in doubt, and is not handed out until a probe finds it ready."""
     replaced_on_delete: bool = False
     """Its pool leaves an instance that is not what a new one would be until it is claimed or deleted."""
+    token: TokenFact = SETTLED
 
 
 def decide(seen: ObservedInstance, now: datetime) -> InstancePlan:
@@ -118,8 +120,8 @@ def decide(seen: ObservedInstance, now: datetime) -> InstancePlan:
     if seen.claim is not None and seen.claim.over is not None:
         return _delete(seen, "ClaimEnded", seen.claim.over)
     if instance.status.phase in {None, InstancePhase.STARTING}:
-        return startup.start(seen, now)
-    return told_of_drift(seen, _running(seen, now))
+        return kept(seen, startup.start(seen, now), now)
+    return kept(seen, told_of_drift(seen, _running(seen, now)), now)
 
 
 def _ending(seen: ObservedInstance, now: datetime) -> InstancePlan:

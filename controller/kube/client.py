@@ -20,7 +20,7 @@ from controller.kube.connection import Connection
 from controller.kube.events import event_manifest
 from controller.kube.permissions import require
 from controller.model import GROUP, VERSION, Resource
-from controller.ports import Announcement, AnyResource
+from controller.ports import Announcement, AnyResource, StoredSecret
 
 REQUEST_SECONDS = 15.0
 """An API server that takes longer is treated as away; the request is repeated by a later pass."""
@@ -93,31 +93,30 @@ class KubeCluster:
         thing = parse(kind, answer) if answer.get("kind") == kind.kind_name else None
         return thing if thing is not None and thing.metadata.deleting and thing.metadata.finalizers else None
 
-    async def read_secret(self, namespace: str, name: str) -> Mapping[str, str]:
-        """The decoded content of a Secret."""
-        answer = await self._send("get", "secrets", "GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
-        try:
-            data = answer.get("data") or {}
-            return {key: base64.b64decode(value, validate=True).decode() for key, value in data.items()}
-        except (binascii.Error, UnicodeDecodeError):
-            message = f"Secret {name} in namespace {namespace} holds bytes that are not text: store text in it"
-            raise Refused("SecretNotText", message) from None
+    async def read_secret(self, namespace: str, name: str) -> StoredSecret:
+        """A Secret as it is now."""
+        return _secret(await self._send("get", "secrets", "GET", _core_path("secrets", namespace, name)))
 
-    async def create_secret(self, namespace: str, name: str, content: Mapping[str, str]) -> None:
-        """Create an opaque Secret; ``Conflict`` when it exists."""
-        body = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "agentpool"}},
-            "type": "Opaque",
-            "data": {key: base64.b64encode(value.encode()).decode() for key, value in content.items()},
-        }
-        await self._send("create", "secrets", "POST", f"/api/v1/namespaces/{namespace}/secrets?{_MANAGER}", body)
+    async def create_secret(self, namespace: str, body: Mapping[str, Any]) -> StoredSecret:
+        """Create a Secret; ``Conflict`` when it exists."""
+        path = f"{_core_path('secrets', namespace)}?{_MANAGER}"
+        return _secret(await self._send("create", "secrets", "POST", path, body))
+
+    async def patch_secret(self, namespace: str, name: str, body: Mapping[str, Any]) -> StoredSecret:
+        """Apply a JSON merge patch."""
+        path = f"{_core_path('secrets', namespace, name)}?{_MANAGER}"
+        return _secret(await self._send("patch", "secrets", "PATCH", path, body))
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
         """The content of a ConfigMap."""
-        answer = await self._send("get", "configmaps", "GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+        answer = await self._send("get", "configmaps", "GET", _core_path("configmaps", namespace, name))
         return answer.get("data") or {}
+
+    async def create_config_map(self, namespace: str, name: str, content: Mapping[str, str]) -> None:
+        """Create a ConfigMap; ``Conflict`` when it exists."""
+        metadata = {"name": name, "labels": {"app.kubernetes.io/managed-by": "agentpool"}}
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": content}
+        await self._send("create", "configmaps", "POST", f"{_core_path('configmaps', namespace)}?{_MANAGER}", body)
 
     async def read_lease(self, namespace: str, name: str) -> Mapping[str, Any]:
         """A Lease as it is now."""
@@ -199,6 +198,23 @@ def _path(kind: type[Resource], namespace: str, name: str = "", subresource: str
     parts.append(kind.plural)
     parts += [part for part in (name, subresource) if part]
     return "/".join(parts)
+
+
+def _secret(raw: Mapping[str, Any]) -> StoredSecret:
+    meta, data = raw.get("metadata") or {}, raw.get("data") or {}
+    owners = meta.get("ownerReferences") or ()
+    try:
+        content = {key: base64.b64decode(value, validate=True).decode() for key, value in data.items()}
+    except (binascii.Error, UnicodeDecodeError):
+        where = f"Secret {meta.get('name')} in namespace {meta.get('namespace')}"
+        raise Refused("SecretNotText", f"{where} holds bytes that are not text: store text in it") from None
+    owner = next((str(owner["uid"]) for owner in owners if owner.get("controller")), None)
+    return StoredSecret(str(meta.get("uid")), str(meta.get("resourceVersion")), owner, content, str(raw.get("type")))
+
+
+def _core_path(plural: str, namespace: str, name: str = "") -> str:
+    path = f"/api/v1/namespaces/{namespace}/{plural}"
+    return f"{path}/{name}" if name else path
 
 
 def _lease_path(namespace: str, name: str = "") -> str:

@@ -45,11 +45,14 @@ RIGHTS: tuple[Right, ...] = (
     *_rights(Where.SERVED, GROUP, f"{AgentClaim.plural}/status", "patch"),
     *_rights(Where.SERVED, GROUP, f"{AgentInstance.plural}/status", "patch"),
     # Whose names people write into pools and claims. Never list or watch: that would be all of them at once.
-    *_rights(Where.SERVED, "", "secrets", "get"),
+    # Each instance has one with its token; it goes with its owner, so nothing is ever deleted.
+    *_rights(Where.SERVED, "", "secrets", "get", "create", "patch"),
     *_rights(Where.SERVED, "", "configmaps", "get"),
     *_rights(Where.SERVED, "", "events", "create"),
     # A rule for create cannot name what is created: the name is in the body, which RBAC does not read.
-    *_rights(Where.OWN, "", "secrets", "create"),
+    *_rights(Where.OWN, "", "configmaps", "create"),
+    *_rights(Where.OWN, "", "configmaps", "get", name="agentpool-installation"),
+    # Where earlier versions kept the id, and a key.
     *_rights(Where.OWN, "", "secrets", "get", name="agentpool-installation"),
     *_rights(Where.OWN, "coordination.k8s.io", "leases", "create"),
     *_rights(Where.OWN, "coordination.k8s.io", "leases", "get", "update", name=LEASE_NAME),

@@ -13,6 +13,7 @@ from controller.core.plan import (
     Delete,
     InstanceAction,
     Launch,
+    LearnToken,
     Pause,
     PoolAction,
     Probe,
@@ -21,6 +22,7 @@ from controller.core.plan import (
     Release,
     Rename,
     Resume,
+    SettleToken,
     Terminate,
 )
 from controller.reconcile.facts import Facts
@@ -112,6 +114,10 @@ class Apply:
                 await self._power.resume(action)
             case Rename():
                 await self._operations.rename(action)
+            case LearnToken():
+                await self._operations.learn_token(action)
+            case SettleToken():
+                await self._operations.settle_token(action)
             case Terminate():
                 await self._operations.terminate(action)
             case Release():

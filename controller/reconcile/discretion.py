@@ -47,9 +47,11 @@ class Discretion:
 
     def fit(self, instance: AgentInstance, sentence: str) -> str:
         """As much of the sentence as everybody may see. Only what was learned before can be kept back by itself."""
-        confidential = self._facts.instances[instance.metadata.uid].confidential
-        if confidential is None:
+        facts = self._facts.instances[instance.metadata.uid]
+        if facts.confidential is None:
             return _UNKNOWN if sentence else ""
+        token = facts.token
+        confidential = facts.confidential | ({token.current, token.spare or ""} if token is not None else set())
         if not any(repeats(sentence, secret) for secret in confidential):
             return sentence
         # What comes before a colon is ours: how it ended, or with which status it answered.

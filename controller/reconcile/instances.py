@@ -7,6 +7,7 @@ from controller import metrics
 from controller.core import instance as core
 from controller.core.plan import Note, Ref
 from controller.core.stages import UNFINISHED, Sighting, Stage
+from controller.core.tokens import TokenFact
 from controller.model import AgentInstance, InstancePhase, InstanceStatus, WarmStrategy
 from controller.ports import Remote, RemoteState
 from controller.reconcile.apply import Apply
@@ -108,6 +109,7 @@ class InstancePass:
             first_seen_at=facts.first_seen_at,
             suspect=self._view.is_suspect(meta.uid),
             replaced_on_delete=pool is not None and pool.spec.rollout.strategy == "OnDelete",
+            token=_token_fact(facts),
         )
 
     def _remote(self, instance: AgentInstance) -> Remote | None:
@@ -144,6 +146,13 @@ class InstancePass:
         for note in notes:
             await self._writes.announce(instance, note)
         return True
+
+
+def _token_fact(facts: InstanceFacts) -> TokenFact:
+    token = facts.token
+    if token is None:
+        return TokenFact(failed_at=facts.token_failed_at)
+    return TokenFact(True, token.spare is not None and not token.undecided, token.rotated, facts.token_failed_at)
 
 
 def _remote_fact(remote: Remote | None, told: str, facts: InstanceFacts, now: datetime) -> core.RemoteFact | None:

@@ -1,19 +1,20 @@
 """Provisioning: what an instance is told at launch and at claim, and what it answered."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 
 from controller.core.claim import ProvisionOutcome
 from controller.core.plan import AskAcceptance, Provision
 from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient
 from controller.model import DEFAULT_INSTRUCTIONS, AgentClaim, AgentInstance
-from controller.ports import Cluster, Endpoint, ProvisionOrder, Runtime
-from controller.reconcile.credentials import Installation
+from controller.ports import Cluster, Endpoint, Provisioned, ProvisionOrder, Runtime
 from controller.reconcile.discretion import Discretion
 from controller.reconcile.facts import Facts
 from controller.reconcile.power import Power
 from controller.reconcile.secrets import Secrets
+from controller.reconcile.tokens import Tokens
 from controller.reconcile.view import View
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Provisioner:
         cluster: Cluster,
         secrets: Secrets,
         runtime: Runtime,
-        installation: Installation,
+        tokens: Tokens,
         power: Power,
         view: View,
         facts: Facts,
@@ -39,15 +40,16 @@ class Provisioner:
         self._cluster = cluster
         self._secrets = secrets
         self._runtime = runtime
-        self._installation = installation
+        self._tokens = tokens
         self._power = power
         self._view = view
         self._facts = facts
         self._clock = clock
         self.discretion = Discretion(self._in_confidence, facts)
 
-    async def environment(self, instance: AgentInstance) -> dict[str, str]:
-        """The environment of an instance; ``Missing`` names the Secret or key that is not there."""
+    async def environment(self, instance: AgentInstance, *, begun: bool) -> dict[str, str]:
+        """The environment of an instance, whose launch may have begun before; ``Missing`` names the Secret or key that
+        is not there."""
         namespace, env, confidential = instance.metadata.namespace, {}, []
         for variable in instance.spec.template.env:
             source = variable.value_from
@@ -60,8 +62,8 @@ class Provisioner:
         if instance.spec.template.network is not None:
             env["XMTP_ENV"] = instance.spec.template.network.value
         env["INSTANCE_ID"] = instance.metadata.uid
-        env["OPENCLAW_GATEWAY_TOKEN"] = self._installation.token(instance.metadata.uid)
-        self.discretion.launched(instance.metadata.uid, (*confidential, env["OPENCLAW_GATEWAY_TOKEN"]))
+        env["OPENCLAW_GATEWAY_TOKEN"] = await self._tokens.for_launch(instance, begun=begun)
+        self.discretion.launched(instance.metadata.uid, confidential)
         return env
 
     async def pull_secret(self, instance: AgentInstance) -> str | None:
@@ -102,7 +104,7 @@ class Provisioner:
         self.discretion.told(instance.metadata.uid, (instructions, _path_of(claim.spec.join_url)))
         try:
             await self._power.wake(action.instance)
-            answer = await self._runtime.provision(self.endpoint(instance, action.url), order, timeout=left)
+            answer = await self._order(instance, action.url, order, left)
         except Conflict as error:
             facts.outcome = outcome("unfit", "InstanceTaken", await self._fit(instance, error))
         except Refused as error:
@@ -126,6 +128,18 @@ class Provisioner:
                 pending=answer.pending,
             )
 
+    async def _order(self, instance: AgentInstance, url: str, order: ProvisionOrder, patience: float) -> Provisioned:
+        """Give the order, and with it the token that is to open the instance from then on."""
+        token = await self._tokens.of(instance)
+        whole = replace(order, next_token=token.spare)
+
+        def question(endpoint: Endpoint) -> Awaitable[Provisioned]:
+            return self._runtime.provision(endpoint, whole, timeout=patience)
+
+        answer = await self._tokens.ask(instance, url, question)
+        token.rotated = token.rotated or (answer.token_rotated and token.spare is not None)
+        return answer
+
     async def ask_acceptance(self, action: AskAcceptance) -> None:
         """Ask whether the agent is in the conversation by now."""
         instance = self._view.instance_by_uid.get(action.instance.uid)
@@ -134,8 +148,7 @@ class Provisioner:
         if instance is None:
             return
         try:
-            endpoint = self.endpoint(instance, action.url)
-            facts.accepted_conversation = await self._runtime.conversation(endpoint, timeout=5.0)
+            facts.accepted_conversation = await self._tokens.ask(instance, action.url, self._conversation)
         except AgentpoolError:
             # The health check of the instance says what is wrong with it; here it is only asked again later.
             facts.accepted_conversation = None
@@ -158,8 +171,8 @@ class Provisioner:
         return content[reference.key]
 
     async def _in_confidence(self, instance: AgentInstance) -> list[str]:
-        """What it was given, as far as that can still be read."""
-        namespace, given = instance.metadata.namespace, [self.endpoint(instance, "").token]
+        """What it was given besides its token, as far as that can still be read."""
+        namespace, given = instance.metadata.namespace, list[str]()
         for variable in instance.spec.template.env:
             if variable.value_from is not None:
                 reference = variable.value_from.secret_key_ref
@@ -173,10 +186,8 @@ class Provisioner:
         await self.discretion.learn(instance)
         return self.discretion.fit(instance, str(error))
 
-    def endpoint(self, instance: AgentInstance, url: str) -> Endpoint:
-        """How to talk to the program inside an instance."""
-        token = self._installation.token(instance.metadata.uid)
-        return Endpoint(url=url, protocol=instance.spec.template.protocol, token=token)
+    def _conversation(self, endpoint: Endpoint) -> Awaitable[str | None]:
+        return self._runtime.conversation(endpoint, timeout=5.0)
 
 
 def _path_of(link: str | None) -> str:

@@ -98,9 +98,11 @@ class Stage:
         self.system.claim(name, pool, instructions=told, **({"joinUrl": link} if link else {}))
 
     def learn_tokens(self) -> None:
-        """The tokens of all instances that there are."""
-        for instance in self.system.api.all("agentinstances"):
-            self.canaries.add(f"token of {instance['metadata']['name']}", self.system.token(instance))
+        """The tokens of all instances that there are: those that count, and those that will."""
+        for secret in self.system.api.all("secrets"):
+            if secret["type"] == "agentpool.dev/instance-token":
+                for key, value in secret["data"].items():
+                    self.canaries.add(f"{key} of {secret['metadata']['name']}", base64.b64decode(value).decode())
 
     def search(self) -> list[str]:
         """Where people look, while it runs."""

@@ -61,7 +61,7 @@ def printed(*arguments: str) -> set[Grant]:
 def test_each_namespace_that_is_served_has_its_own_role_and_the_operators_has_what_replicas_share() -> None:
     given = printed("--namespace", "a", "--namespace", "b")
     assert {grant.namespace for grant in given} == {"a", "b", "ops"}
-    assert {grant.resource for grant in given if grant.namespace == "ops"} == {"leases", "secrets"}
+    assert {grant.resource for grant in given if grant.namespace == "ops"} == {"leases", "secrets", "configmaps"}
     assert not [grant for grant in given if grant.resource == "leases" and grant.namespace != "ops"]
 
 

@@ -83,6 +83,7 @@ def test_a_whole_life_needs_every_right_that_the_roles_give_and_no_other(
     system.bound("a")
     system.bound("b")
     eventually(lambda: api.events("a") and api.events("b"))
+    eventually(lambda: ("patch", "secrets") in {(asked.verb, asked.resource) for asked in audit.allowed})
     system.remove("a", "b", "p")
     eventually(lambda: not any(api.all(kind) for kind in ("agentclaims", "agentinstances", "agentpools")))
     assert system.command.stop() == 0

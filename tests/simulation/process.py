@@ -9,7 +9,6 @@ from typing import Generic, Literal, TypeVar
 
 from controller.errors import AgentpoolError, Conflict, Transient
 from controller.ports import FixedPlace
-from controller.reconcile.credentials import Installation
 from controller.reconcile.fence import FencedCluster, FencedRuntime, fenced
 from controller.reconcile.loop import Controller, Ports, Tuning
 from tests.doubles import virtualtime
@@ -179,7 +178,6 @@ class Process:
                 "process": fenced(FixedPlace(MemoryBackend(around.machines, wires["backend"])), self.ask_fence),
                 "railway": fenced(MemoryProvider(around.machines, wires["backend"]), self.ask_fence),
             },
-            installation=Installation("simulation", b"a key for the tokens of instances"),
             clock=virtualtime.now,
             random=random,
         )
