@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from controller.__main__ import cli
 from tests.e2e.api import Api
 from tests.e2e.commands import Command, run_to_end
 from tests.e2e.system import System, create_namespace, unique
@@ -35,9 +37,10 @@ def auditor(api_server: Path, own: Api, tmp_path: Path) -> Iterator[tuple[Audito
     """The auditor, with the Roles that the command prints, and the namespace that is served."""
     api = Api(api_server, unique("served"))
     create_namespace(api)
-    code, printed = run_to_end("rbac", "--namespace", api.namespace, "--operator-namespace", own.namespace)
-    assert code == 0, printed
-    auditor = Auditor(api, tmp_path, grants(yaml.safe_load_all(printed), "agentpool", own.namespace))
+    printed = CliRunner().invoke(
+        cli, ["rbac", "--namespace", api.namespace, "--operator-namespace", own.namespace], catch_exceptions=False
+    )
+    auditor = Auditor(api, tmp_path, grants(yaml.safe_load_all(printed.stdout), "agentpool", own.namespace))
     auditor.open()
     yield auditor, api
     auditor.close()
