@@ -3,16 +3,16 @@
 Only the Secret counts. What was made or read is kept in memory by uid, so that no claim waits for it.
 """
 
-import base64
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from controller.core.plan import SettleToken
 from controller.errors import Conflict, Missing, Refused, Transient
-from controller.model import API_VERSION, POOL_LABEL, AgentInstance
+from controller.model import AgentInstance
 from controller.ports import UNAUTHORIZED, Cluster, Endpoint, Runtime, StoredSecret
+from controller.reconcile.documents import token_secret, token_secret_name, token_secret_patch
 from controller.reconcile.facts import Facts, Token
 from controller.reconcile.formerkey import FormerKey
 from controller.reconcile.lanes import Lanes
@@ -20,7 +20,6 @@ from controller.reconcile.view import View
 
 log = logging.getLogger(__name__)
 
-SECRET_TYPE = f"{API_VERSION.partition('/')[0]}/instance-token"
 TOKEN, NEXT_TOKEN = "token", "next-token"
 ASK_SECONDS = 5.0
 T = TypeVar("T")
@@ -89,13 +88,12 @@ class Tokens:
             return
         if token.rotated is None and not await self._found_out(instance, action.url, token):
             return
-        name, counts = secret_name(instance), token.candidates[0]
-        changed = {NEXT_TOKEN: None} | ({TOKEN: _encoded(counts)} if token.rotated else {})
-        guards = {"uid": token.uid, "resourceVersion": token.version}
+        name, counts = token_secret_name(instance), token.candidates[0]
+        changed = {NEXT_TOKEN: None} | ({TOKEN: counts} if token.rotated else {})
         try:
             async with self._lanes.background():
                 stored = await self._cluster.patch_secret(
-                    instance.metadata.namespace, name, {"metadata": guards, "data": changed}
+                    instance.metadata.namespace, name, token_secret_patch(token.uid, token.version, changed)
                 )
         except Missing:
             log.warning(
@@ -134,7 +132,7 @@ class Tokens:
         return await self._make(instance, self._former_key.token(instance.metadata.uid))
 
     async def _stored(self, instance: AgentInstance) -> StoredSecret:
-        namespace, name = instance.metadata.namespace, secret_name(instance)
+        namespace, name = instance.metadata.namespace, token_secret_name(instance)
         try:
             return await self._cluster.read_secret(namespace, name)
         except Missing:
@@ -149,12 +147,12 @@ class Tokens:
         namespace = instance.metadata.namespace
         try:
             async with self._lanes.background():
-                stored = await self._cluster.create_secret(namespace, _manifest(instance, content))
+                stored = await self._cluster.create_secret(namespace, token_secret(instance, content))
         except Conflict:
             stored = await self._stored(instance)
         except Refused as error:
             # Not the fault of what is to be launched: it is launched as soon as it is allowed.
-            name = secret_name(instance)
+            name = token_secret_name(instance)
             raise Transient(f"Secret {name} cannot be created in namespace {namespace}: {error}") from None
         return _token(instance, stored)
 
@@ -167,11 +165,6 @@ class Tokens:
         return f"{self._random.getrandbits(256):064x}"
 
 
-def secret_name(instance: AgentInstance) -> str:
-    """The Secret with its token."""
-    return f"{instance.metadata.name}-token"
-
-
 def _rotates(instance: AgentInstance) -> bool:
     return instance.spec.template.protocol == "pool"
 
@@ -181,39 +174,9 @@ def _endpoint(instance: AgentInstance, url: str, token: str) -> Endpoint:
 
 
 def _token(instance: AgentInstance, stored: StoredSecret) -> Token:
-    where = f"Secret {secret_name(instance)} in namespace {instance.metadata.namespace}"
+    where = f"Secret {token_secret_name(instance)} in namespace {instance.metadata.namespace}"
     if stored.owner != instance.metadata.uid:
         raise Transient(f"{where} belongs to something else than this instance: delete it unless it goes by itself")
     if not stored.content.get(TOKEN):
         raise Missing(f"{where} has no key {TOKEN}: restore it from a backup, or delete the instance")
     return Token(stored.uid, stored.version, stored.content[TOKEN], stored.content.get(NEXT_TOKEN))
-
-
-def _encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-def _manifest(instance: AgentInstance, content: Mapping[str, str]) -> dict[str, Any]:
-    """Owned by the instance: whoever collects garbage removes it after the instance."""
-    meta = instance.metadata
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": secret_name(instance),
-            "namespace": meta.namespace,
-            "labels": {POOL_LABEL: instance.spec.pool, "app.kubernetes.io/managed-by": "agentpool"},
-            "ownerReferences": [
-                {
-                    "apiVersion": API_VERSION,
-                    "kind": AgentInstance.kind_name,
-                    "name": meta.name,
-                    "uid": meta.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": False,
-                }
-            ],
-        },
-        "type": SECRET_TYPE,
-        "data": {key: _encoded(value) for key, value in content.items()},
-    }

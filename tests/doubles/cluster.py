@@ -60,6 +60,7 @@ class ApiServer:
         """Those of users."""
         self.owned_secrets: dict[ObjectKey, Document] = {}
         """Those that controllers made."""
+        self.secret_reads = 0
         self.config_maps: dict[ObjectKey, Mapping[str, str]] = {}
         self.events: list[tuple[str, Announcement]] = []
         self.writes: list[Write] = []
@@ -326,8 +327,11 @@ class MemoryCluster:
         return await self._wire.call(f"delete {kind.plural} {name}", effect)
 
     async def read_secret(self, namespace: str, name: str) -> StoredSecret:
-        what = f"get secrets {name}"
-        return await self._wire.call(what, lambda: self._server.read_secret(namespace, name), write=False)
+        def effect() -> StoredSecret:
+            self._server.secret_reads += 1
+            return self._server.read_secret(namespace, name)
+
+        return await self._wire.call(f"get secrets {name}", effect, write=False)
 
     async def create_secret(self, namespace: str, body: Mapping[str, Any]) -> StoredSecret:
         what = f"create secrets {body['metadata']['name']}"

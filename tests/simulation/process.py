@@ -10,6 +10,7 @@ from typing import Generic, Literal, TypeVar
 from controller.errors import AgentpoolError, Conflict, Transient
 from controller.ports import FixedPlace
 from controller.reconcile.fence import FencedCluster, FencedRuntime, fenced
+from controller.reconcile.formerkey import FormerKey
 from controller.reconcile.loop import Controller, Ports, Tuning
 from tests.doubles import virtualtime
 from tests.doubles.backend import Machines, MemoryBackend, MemoryProvider
@@ -46,6 +47,7 @@ class Surroundings:
     programs: Programs
     weather: Weather
     record: Callable[[str], None]
+    former_key: FormerKey | None = None
 
 
 class Request(Generic[T]):
@@ -180,6 +182,7 @@ class Process:
             },
             clock=virtualtime.now,
             random=random,
+            former_key=around.former_key,
         )
         self.controller = Controller(self._ports, TUNING)
         self.watch = Watch(around.server, self._deliver, random, manners)

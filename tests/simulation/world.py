@@ -10,6 +10,7 @@ from typing import Any
 
 from controller.errors import AgentpoolError
 from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimPhase, InstancePhase
+from controller.reconcile.formerkey import FormerKey
 from tests.doubles import virtualtime
 from tests.doubles.backend import Habits, Machines
 from tests.doubles.cluster import ApiServer, Change
@@ -56,6 +57,7 @@ class World:
         climate: Climate | None = None,
         manners: WatchManners | None = None,
         habits: Habits | None = None,
+        former_key: FormerKey | None = None,
     ) -> None:
         self.random = Random(f"users {seed}")
         self._random = Random(f"world {seed}")
@@ -69,7 +71,7 @@ class World:
         self.weather = Weather(Random(f"weather {seed}"), climate or Climate())
         self.invariants = Invariants(self.server, self.machines, self.programs, self.processes)
         self.server.observers.append(self._changed)
-        self._around = Surroundings(self.server, self.machines, self.programs, self.weather, self.record)
+        self._around = Surroundings(self.server, self.machines, self.programs, self.weather, self.record, former_key)
         self._last_write = 0.0
 
     # Controllers.
