@@ -7,7 +7,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.api import Object
+from tests.e2e.api import Object, condition
 from tests.e2e.conftest import Launch
 from tests.e2e.system import System, uid_of
 
@@ -65,6 +65,15 @@ def test_at_its_claim_an_instance_gets_another_token_and_the_former_one_opens_no
     system.gone("agentinstances", instance["metadata"]["name"])
     if system.kind == "standalone":  # the genuine test server has no garbage collector
         system.gone("secrets", secret)
+
+
+def test_nobody_gets_the_token_of_an_instance_by_naming_its_secret(system: System, name: str) -> None:
+    system.pool(name)
+    [idle] = system.warm(name)
+    secret = {"name": f"{idle['metadata']['name']}-token", "key": "token"}
+    claim = system.claim(f"{name}-c", name, instructionsFrom={"secretKeyRef": secret})
+    refused = system.claim_says(claim, "False/InstructionsNotFound")
+    assert "holds the token of an instance" in condition(refused, "Ready")["message"]
 
 
 def test_no_secret_of_the_operator_and_no_shared_key_reaches_an_agent(launch: Launch) -> None:
