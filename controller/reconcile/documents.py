@@ -18,6 +18,9 @@ from controller.model import (
     PoolStatus,
 )
 
+TOKEN_SECRET = f"{GROUP}/instance-token"
+"""The type of a Secret that holds the token of an instance."""
+
 AnyStatus = PoolStatus | InstanceStatus | ClaimStatus
 
 
@@ -92,7 +95,7 @@ def token_secret(instance: AgentInstance, content: Mapping[str, str]) -> dict[st
                 }
             ],
         },
-        "type": f"{GROUP}/instance-token",
+        "type": TOKEN_SECRET,
         "data": {key: _encoded(value) for key, value in content.items()},
     }
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from controller.errors import Missing, Refused
 from controller.model import SecretKeyRef
 from controller.ports import Cluster
-from controller.reconcile.tokens import SECRET_TYPE
+from controller.reconcile.documents import TOKEN_SECRET
 
 
 class Secrets:
@@ -22,7 +22,7 @@ class Secrets:
             stored = await self._cluster.read_secret(namespace, name)
         except Missing:
             raise Missing(f"Secret {name} does not exist in namespace {namespace}: create it") from None
-        if stored.type == SECRET_TYPE:
+        if stored.type == TOKEN_SECRET:
             # Whoever may make a claim could have its agent tell the token of another one.
             raise Refused("SecretOfAnInstance", f"Secret {name} holds the token of an instance: name another one")
         if key not in stored.content:
