@@ -96,7 +96,7 @@ def cli() -> None:
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Which API server to work on.")
 @click.option("--context", help="Context of the kubeconfig.")
 @click.option("--namespace", "-n", "namespaces", multiple=True, help="Serve this namespace only; may be repeated.")
-@click.option("--operator-namespace", help="Where the operator keeps its own Secret. [default: default]")
+@click.option("--operator-namespace", help="Where the operator keeps its id and its Lease. [default: default]")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where local instances live. [default: .agentpool]")
 @_options
 def run(**options: Any) -> None:
@@ -149,7 +149,7 @@ def rbac(everywhere: bool, **options: Any) -> None:
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="The last N lines only. [default: all]")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what it writes from now on, until it ends.")
 @_cluster_options
-@click.option("--operator-namespace", help="Where the operator keeps its own Secret. [default: default]")
+@click.option("--operator-namespace", help="Where the operator keeps its id and its Lease. [default: default]")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where local instances live. [default: .agentpool]")
 def show(instance: str, claim: bool, tail: int | None, follow: bool, namespace: str | None, **options: Any) -> None:
     """Show what an instance has written to its standard output and error, wherever it runs.

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     namespaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
     """Namespaces to serve, in the environment separated by commas; empty: all."""
     operator_namespace: str = "default"
-    """Where the operator keeps its own Secret and its Lease."""
+    """Where the operator keeps its id (a ConfigMap) and its Lease."""
     http_host: str = "127.0.0.1"
     """Address for /healthz, /readyz and /metrics, and for webhooks."""
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8090
