@@ -77,7 +77,10 @@ class Operations:
             if isinstance(error, Missing):
                 reason = "SecretNotFound"
             tries = facts.trouble.tries + 1 if facts.trouble is not None else 1
-            facts.trouble = LaunchTrouble(self._clock(), tries, reason, str(error), final, wished_wait(error))
+            # Before anything is known in confidence, nothing was said to a backend that could repeat it.
+            known = facts.confidential is not None
+            told = self._provisioner.discretion.fit(instance, str(error)) if known else str(error)
+            facts.trouble = LaunchTrouble(self._clock(), tries, reason, told, final, wished_wait(error))
 
     async def probe(self, action: Probe) -> None:
         """Ask the runtime whether it is ready."""
