@@ -127,9 +127,22 @@ class Tokens:
         try:
             return _token(instance, await self._stored(instance))
         except Missing:
-            if self._former_key is None:
+            former = await self._former(instance)
+            if former is None:
                 raise
-        return await self._make(instance, self._former_key.token(instance.metadata.uid))
+        return await self._make(instance, former)
+
+    async def _former(self, instance: AgentInstance) -> str | None:
+        """The token of one that an earlier version launched: that it opens the instance is the proof."""
+        if self._former_key is None or instance.status.url is None:
+            return None
+        token = self._former_key.token(instance.metadata.uid)
+        try:
+            await self._runtime.conversation(_endpoint(instance, instance.status.url, token), timeout=ASK_SECONDS)
+        except Refused as error:
+            if error.reason == UNAUTHORIZED:
+                return None
+        return token
 
     async def _stored(self, instance: AgentInstance) -> StoredSecret:
         namespace, name = instance.metadata.namespace, token_secret_name(instance)

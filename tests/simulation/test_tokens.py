@@ -14,6 +14,8 @@ from tests.doubles.cluster import Change
 from tests.simulation.process import When
 from tests.simulation.world import NAMESPACE, World, tell
 
+FORMER = FormerKey(b"a key for the tokens of instances")
+
 
 def content(world: World, instance: AgentInstance) -> Mapping[str, str]:
     return world.server.read_secret(NAMESPACE, f"{instance.metadata.name}-token").content
@@ -244,8 +246,6 @@ def test_a_secret_of_somebody_else_under_its_name_is_not_taken_for_its_own() -> 
 
 
 def test_instances_of_an_earlier_version_go_on_with_the_token_that_they_were_launched_with() -> None:
-    former = FormerKey(b"a key for the tokens of instances")
-
     async def story(world: World) -> None:
         world.create_pool(minIdle=2, maxTotal=4)
         world.start()
@@ -256,18 +256,35 @@ def test_instances_of_an_earlier_version_go_on_with_the_token_that_they_were_lau
         await world.process.buried()
         world.server.owned_secrets.clear()
         for machine in world.machines.all:
-            env = {**machine.order.env, "OPENCLAW_GATEWAY_TOKEN": former.token(machine.uid)}
+            env = {**machine.order.env, "OPENCLAW_GATEWAY_TOKEN": FORMER.token(machine.uid)}
             object.__setattr__(machine.order, "env", env)
         world.start()
         await world.until(lambda: len(world.server.owned_secrets) == 2, "each has a Secret")
         for instance in world.instances():
-            assert content(world, instance)["token"] == former.token(instance.metadata.uid)
+            assert content(world, instance)["token"] == FORMER.token(instance.metadata.uid)
         await bound(world)
         await world.rest()
         assert {machine.uid for machine in world.machines.all} >= {i.metadata.uid for i in world.instances()}
         assert not any(machine.exited for machine in world.machines.all)
 
-    tell(story, former_key=former)
+    tell(story, former_key=FORMER)
+
+
+def test_a_lost_secret_of_an_instance_of_this_version_is_not_made_up_from_the_former_key() -> None:
+    async def story(world: World) -> None:
+        world.create_pool(minIdle=0, maxTotal=1, health={"intervalSeconds": 5, "failureThreshold": 2})
+        world.start()
+        held = await bound(world)
+        await asyncio.sleep(5.0)
+        world.server.owned_secrets.clear()
+        await world.restart()
+        await world.until(lambda: len(world.instances(InstancePhase.CRASHED)) == 1, "it is not well")
+        assert f"Secret {held.metadata.name}-token in namespace default is gone" in (
+            world.instances()[0].status.message or ""
+        )
+        assert not world.server.owned_secrets
+
+    tell(story, former_key=FORMER)
 
 
 def test_two_controllers_at_once_agree_on_every_token() -> None:
