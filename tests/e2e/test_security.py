@@ -91,7 +91,8 @@ def test_no_secret_of_the_operator_and_no_shared_key_reaches_an_agent(launch: La
             assert str(system.api.kubeconfig) not in told
             others = [token for uid, token in tokens.items() if uid != uid_of(instance)]
             assert not any(token in told for token in others)
-    assert system.api.find("secrets", "agentpool-installation") is None
+    former = f"/api/v1/namespaces/{system.operator_namespace}/secrets/agentpool-installation"
+    assert system.api.http.get(former).status_code == 404
 
 
 def test_only_the_operators_user_can_read_what_is_on_the_disk(system: System, name: str) -> None:
