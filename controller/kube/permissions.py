@@ -39,7 +39,8 @@ def _rights(where: Where, group: str, resource: str, *verbs: str, name: str = ""
 RIGHTS: tuple[Right, ...] = (
     # Read by the watch and the relist; one by one when a write was refused.
     *_rights(Where.SERVED, GROUP, AgentPool.plural, "get", "list", "watch"),
-    *_rights(Where.SERVED, GROUP, AgentClaim.plural, "get", "list", "watch"),
+    # Patched only to put on and take off the finalizer that holds a claim until the ledger has its last record.
+    *_rights(Where.SERVED, GROUP, AgentClaim.plural, "get", "list", "watch", "patch"),
     *_rights(Where.SERVED, GROUP, AgentInstance.plural, "get", "list", "watch", "create", "patch", "delete"),
     *_rights(Where.SERVED, GROUP, f"{AgentPool.plural}/status", "patch"),
     *_rights(Where.SERVED, GROUP, f"{AgentClaim.plural}/status", "patch"),

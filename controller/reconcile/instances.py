@@ -11,6 +11,7 @@ from controller.core.tokens import TokenFact
 from controller.model import AgentInstance, InstancePhase, InstanceStatus, WarmStrategy
 from controller.ports import Remote, RemoteState
 from controller.reconcile.apply import Apply
+from controller.reconcile.bookkeeping import Bookkeeper
 from controller.reconcile.connections import Connections
 from controller.reconcile.discretion import Discretion
 from controller.reconcile.facts import Facts, InstanceFacts
@@ -38,6 +39,7 @@ class InstancePass:
         connections: Connections,
         apply: Apply,
         writes: Writes,
+        bookkeeper: Bookkeeper,
         discretion: Discretion,
         clock: Callable[[], datetime],
     ) -> None:
@@ -47,6 +49,7 @@ class InstancePass:
         self._connections = connections
         self._apply = apply
         self._writes = writes
+        self._bookkeeper = bookkeeper
         self._clock = clock
 
     async def run(self, key: Key) -> float | None:
@@ -108,6 +111,7 @@ class InstancePass:
             trouble=facts.trouble,
             first_seen_at=facts.first_seen_at,
             suspect=self._view.is_suspect(meta.uid),
+            account=self._bookkeeper.account(instance),
             replaced_on_delete=pool is not None and pool.spec.rollout.strategy == "OnDelete",
             token=_token_fact(facts),
         )

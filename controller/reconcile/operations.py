@@ -109,30 +109,24 @@ class Operations:
         if self._view.suspect(Ref(meta.namespace, meta.name, meta.uid), failures > 0):
             self._suspicion(instance)
 
-    async def learn_token(self, action: LearnToken) -> None:
-        """Read its token in good time."""
+    async def tend_token(self, action: LearnToken | SettleToken) -> None:
+        """Read its token in good time, or have its Secret hold the one that counts."""
         instance = self._view.instance_by_uid.get(action.instance.uid)
         if instance is None:
             return
         facts = self._facts.instances[action.instance.uid]
         try:
-            async with self._token_reads:
-                await self._tokens.of(instance)
+            if isinstance(action, SettleToken):
+                await self._tokens.settle(instance, action.url)
+            else:
+                async with self._token_reads:
+                    await self._tokens.of(instance)
         except Missing as error:
             facts.token_failed_at = self._clock()
             self._found(instance, facts, Readiness(False, str(error)))
         except (Refused, Transient) as error:
             facts.token_failed_at = self._clock()
-            log.warning("the token of instance %s/%s could not be read yet: %s", *action.instance.key, error)
-
-    async def settle_token(self, action: SettleToken) -> None:
-        """Have its Secret hold the one token that counts."""
-        facts = self._facts.instances[action.instance.uid]
-        try:
-            await self._tokens.settle(action)
-        except (Missing, Refused, Transient) as error:
-            facts.token_failed_at = self._clock()
-            log.warning("the Secret of instance %s/%s is not settled yet: %s", *action.instance.key, error)
+            log.warning("the token of instance %s/%s is left for later: %s", *action.instance.key, error)
 
     def _failures(self, instance: AgentInstance, last: ProbeFact | None) -> int:
         before, remotes = last.failures if last is not None else 0, self._remotes_of(instance)

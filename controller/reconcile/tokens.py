@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TypeVar
 
-from controller.core.plan import SettleToken
 from controller.errors import Conflict, Missing, Refused, Transient
 from controller.model import AgentInstance
 from controller.ports import UNAUTHORIZED, Cluster, Endpoint, Runtime, StoredSecret
@@ -16,7 +15,6 @@ from controller.reconcile.documents import token_secret, token_secret_name, toke
 from controller.reconcile.facts import Facts, Token
 from controller.reconcile.formerkey import FormerKey
 from controller.reconcile.lanes import Lanes
-from controller.reconcile.view import View
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +30,6 @@ class Tokens:
         self,
         cluster: Cluster,
         runtime: Runtime,
-        view: View,
         facts: Facts,
         lanes: Lanes,
         random: Random,
@@ -40,7 +37,6 @@ class Tokens:
     ) -> None:
         self._cluster = cluster
         self._runtime = runtime
-        self._view = view
         self._facts = facts
         self._lanes = lanes
         self._random = random
@@ -78,15 +74,12 @@ class Tokens:
         token.rotated = True
         return answer
 
-    async def settle(self, action: SettleToken) -> None:
+    async def settle(self, instance: AgentInstance, url: str) -> None:
         """Have the Secret hold the token that counts, and no other."""
-        instance = self._view.instance_by_uid.get(action.instance.uid)
-        if instance is None:
-            return
         token = await self.of(instance)
         if token.spare is None:
             return
-        if token.rotated is None and not await self._found_out(instance, action.url, token):
+        if token.rotated is None and not await self._found_out(instance, url, token):
             return
         name, counts = token_secret_name(instance), token.candidates[0]
         changed = {NEXT_TOKEN: None} | ({TOKEN: counts} if token.rotated else {})

@@ -48,7 +48,9 @@ def auditor(api_server: Path, own: Api, tmp_path: Path) -> Iterator[tuple[Audito
 
 
 @pytest.fixture
-def system(server: tuple[str, Path | None], auditor: tuple[Auditor, Api], own: Api, tmp_path: Path) -> Iterator[System]:
+def system(
+    server: tuple[str, Path | None], auditor: tuple[Auditor, Api], own: Api, tmp_path: Path, database_url: str
+) -> Iterator[System]:
     """An operator that reaches the API server by way of the auditor only."""
     audit, api = auditor
     where = (
@@ -60,7 +62,13 @@ def system(server: tuple[str, Path | None], auditor: tuple[Auditor, Api], own: A
         str(tmp_path / "state"),
     )
     state = ("--state-dir", str(tmp_path / "state"))
-    env = {"AGENTPOOL_BACKENDS": "process", "AGENTPOOL_ORPHAN_GRACE_SECONDS": "2"}
+    # With a ledger, since it is for its sake that claims have finalizers.
+    env = {
+        "AGENTPOOL_BACKENDS": "process",
+        "AGENTPOOL_ORPHAN_GRACE_SECONDS": "2",
+        "AGENTPOOL_DATABASE_URL": database_url,
+        "AGENTPOOL_LEDGER_MIGRATE_AT_START": "true",
+    }
     command = Command("run", "--kubeconfig", str(audit.kubeconfig), *where, *state, log=tmp_path / "log", **env)
     system = System(server[0], api, command, tmp_path / "state" / "instances", own.namespace)
     yield system
