@@ -14,7 +14,7 @@ WORKERS ?= auto
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-openclaw chaos storm fuzz verify audit crds docs sbom bench lock fmt clean
+.PHONY: help install demo run test test-openclaw chaos storm fuzz verify audit crds rbac docs sbom bench lock fmt clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -63,6 +63,7 @@ verify: install ## style, types, layers, advisories, and whether the generated f
 	@$(BIN)/mypy --strict --explicit-package-bases tests
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m controller.model.crd --check crds
+	@$(BIN)/python -m controller.kube.roles --check manifests/operator/role.yaml
 	@$(BIN)/python -m tests.tooling.reference --check docs/reference.md
 	@$(BIN)/python -m tests.tooling.sbom --check
 	@$(MAKE) audit
@@ -72,6 +73,9 @@ audit: install ## hold the locked packages against known advisories; says so whe
 
 crds: install ## write crds/ from the models
 	@$(BIN)/python -m controller.model.crd crds
+
+rbac: install ## write manifests/operator/role.yaml from what the operator asks of the API server
+	@$(BIN)/python -m controller.kube.roles manifests/operator/role.yaml
 
 docs: install ## write docs/reference.md from the resources, commands, settings and metrics
 	@$(BIN)/python -m tests.tooling.reference docs/reference.md

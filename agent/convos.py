@@ -48,7 +48,7 @@ class PortOfGateway(Protocol):
 
 
 class ConvosClient:
-    """Calls /convos/* on the gateway with this instance's token."""
+    """Calls /convos/* on the gateway with the token of the gateway."""
 
     def __init__(
         self,

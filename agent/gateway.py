@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,8 +22,10 @@ class Gateway:
 
     name: str
     command: tuple[str, ...]
-    environment: Mapping[str, str] | None = field(default=None, repr=False)
-    """The whole environment; None: the supervisor's own."""
+    token: str = field(repr=False)
+    """What opens the gateway. Made anew at each start of the supervisor, and known to nobody outside."""
+    environment: Mapping[str, str] = field(repr=False)
+    """The whole environment."""
     directory: Path | None = None
     readiness_path: str | None = None
     """Answers 200 with JSON once the gateway is ready; None: its /convos/status says all there is to know."""
@@ -32,17 +35,28 @@ class Gateway:
     """How long it has between SIGTERM and SIGKILL."""
 
 
-def loopback(settings: Settings) -> Gateway:
+def loopback(settings: Settings, environment: Mapping[str, str]) -> Gateway:
     """The loopback conversation service; the lifeline makes it end with its supervisor."""
     command = (sys.executable, "-m", "agent.loopback", "--lifeline", "--port", str(settings.gateway_port))
-    return Gateway(name="loopback", command=command)
+    token = new_token()
+    return Gateway("loopback", command, token, inner_environment(settings, environment, token))
+
+
+def new_token() -> str:
+    """A token for a gateway."""
+    return secrets.token_hex(32)
+
+
+def inner_environment(settings: Settings, environment: Mapping[str, str], token: str) -> dict[str, str]:
+    """The supervisor's own, with the gateway's token where gateways look for one, and the instance's beside it."""
+    return {**environment, "OPENCLAW_GATEWAY_TOKEN": token, "AGENT_TOKEN": settings.token}
 
 
 def prepare(settings: Settings, environment: Mapping[str, str], log: Log) -> Gateway:
     """Set up what the chosen gateway needs in the state directory; SettingsError or OSError when it cannot be."""
     match settings.gateway:
         case "loopback":
-            return loopback(settings)
+            return loopback(settings, environment)
         case "openclaw":
             # Imported only when chosen: a loopback instance does not wait for what it does not use.
             from agent.openclaw.gateway import openclaw  # noqa: PLC0415

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,14 +21,15 @@ class Answer:
     conversation_id: str | None
     status: Outcome
 
-    def body(self) -> dict[str, Any]:
-        """The answer as the contract writes it."""
+    def body(self, *, token_rotated: bool) -> dict[str, Any]:
+        """The answer as the contract writes it; whether the token that the request brought counts from now on."""
         return {
             "ok": True,
             "inviteUrl": self.invite_url,
             "conversationId": self.conversation_id,
             "joined": self.status == "joined",
             "status": self.status,
+            **({"tokenRotated": True} if token_rotated else {}),
         }
 
 
@@ -38,6 +39,8 @@ class ProvisionRecord:
 
     key: str | None
     answer: Answer | None = None
+    token: str | None = field(default=None, repr=False)
+    """The bearer token that the request brought, which counts from then on; None: the one of the launch does."""
 
 
 def _answer(value: dict[str, Any]) -> Answer:
@@ -63,10 +66,10 @@ class ProvisionStore:
         """Read the record; None when this instance was never provisioned."""
         try:
             value = orjson.loads(self._path.read_bytes())
-            key, answer = value["key"], value["answer"]
-            if not isinstance(key, str | None):
-                raise TypeError("the key is no text")
-            return ProvisionRecord(key=key, answer=None if answer is None else _answer(answer))
+            key, answer, token = value["key"], value["answer"], value.get("token")
+            if not isinstance(key, str | None) or not isinstance(token, str | None):
+                raise TypeError("key or token is no text")
+            return ProvisionRecord(key=key, answer=None if answer is None else _answer(answer), token=token)
         except FileNotFoundError:
             return None
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:

@@ -12,6 +12,7 @@ from agent.invite_link import abridged
 from agent.log import Log
 from agent.provision_record import Answer, ProvisionRecord, ProvisionStore
 from agent.provision_request import ProvisionRequest
+from agent.token import InstanceToken
 
 TAKEN = "This instance is already provisioned for another claim: use a fresh instance."
 NOT_CLEAN = "This instance is bound or was left dirty by something else: destroy it and use a fresh one."
@@ -31,26 +32,42 @@ class Provisioner:
     twice: a repeat of the key joins the task in flight.
     """
 
-    def __init__(self, convos: ConvosClient, store: ProvisionStore, instructions: InstructionFiles, log: Log) -> None:
+    def __init__(
+        self,
+        launch_token: str,
+        convos: ConvosClient,
+        store: ProvisionStore,
+        instructions: InstructionFiles,
+        log: Log,
+    ) -> None:
         self._convos = convos
         self._store = store
         self._instructions = instructions
         self._log = log
         self._record = store.load()
         self._flight: _Flight | None = None
+        self.token = InstanceToken(launch_token, self._record.token if self._record is not None else None)
 
     @property
     def touched(self) -> bool:
         """Whether a provision request ever got as far as its intent."""
         return self._record is not None
 
-    async def provision(self, key: str | None, request: ProvisionRequest) -> Answer:
-        """Answer what was answered before under this key, or do it; AgentError otherwise."""
+    @property
+    def rotated(self) -> bool:
+        """Whether a token that a provision request brought has taken the place of the one of the launch."""
+        return self._record is not None and self._record.token is not None
+
+    async def provision(self, key: str | None, request: ProvisionRequest, next_token: str | None) -> Answer:
+        """Answer what was answered before under this key, or do it; AgentError otherwise.
+
+        The token that comes with the first request is kept with its intent, and counts from then on.
+        """
         # No await between these checks and the creation of the task: that is the single flight.
         flight = self._flight
         if flight is None or flight.task.done():
             self._refuse_unless(self._record is None or (key is not None and key == self._record.key))
-            flight = self._flight = _Flight(key, asyncio.create_task(self._resolve(key, request)))
+            flight = self._flight = _Flight(key, asyncio.create_task(self._resolve(key, request, next_token)))
         else:
             self._refuse_unless(key is not None and key == flight.key)
         return await asyncio.shield(flight.task)
@@ -64,12 +81,12 @@ class Provisioner:
         if not same_claim:
             raise AgentError(409, TAKEN)
 
-    async def _resolve(self, key: str | None, request: ProvisionRequest) -> Answer:
+    async def _resolve(self, key: str | None, request: ProvisionRequest, next_token: str | None) -> Answer:
         record = self._record
         if record is not None and record.answer is not None and record.answer.status != "pending_acceptance":
             return record.answer
         try:
-            answer = await self._look_or_do(key, request)
+            answer = await self._look_or_do(key, request, next_token)
         except GatewayAwayError as error:
             self._log.warning("a provision request must be repeated", reason=error)
             raise AgentError(503, "The gateway is not ready: repeat the request with the same key.") from error
@@ -77,7 +94,9 @@ class Provisioner:
             self._log.error("the state directory cannot be written", cause=error)
             raise AgentError(500, "The state directory cannot be written; the instance's log says why.") from error
         if record is None or record.answer != answer:
-            await self._save(ProvisionRecord(key=key, answer=answer))
+            await self._save(
+                ProvisionRecord(key=key, answer=answer, token=self._record.token if self._record else None)
+            )
             self._log.info(
                 "provisioned",
                 status=answer.status,
@@ -86,7 +105,7 @@ class Provisioner:
             )
         return answer
 
-    async def _look_or_do(self, key: str | None, request: ProvisionRequest) -> Answer:
+    async def _look_or_do(self, key: str | None, request: ProvisionRequest, next_token: str | None) -> Answer:
         """After a kill nobody remembers how far the first attempt came: look at what exists before doing it."""
         there = await self._convos.status()
         if not there.ready:
@@ -95,7 +114,7 @@ class Provisioner:
         if self._record is None:
             if not untouched:
                 raise AgentError(409, NOT_CLEAN)
-            await self._save(ProvisionRecord(key=key))
+            await self._save(ProvisionRecord(key=key, token=next_token))
         if there.conversation_id is not None:
             self._log.info("found the conversation of an earlier attempt", conversation=there.conversation_id)
             return _answer(request, there.conversation_id, there.invite_url)
@@ -119,6 +138,8 @@ class Provisioner:
     async def _save(self, record: ProvisionRecord) -> None:
         await asyncio.to_thread(self._store.save, record)
         self._record = record
+        if record.token is not None:
+            self.token.take_up(record.token)
 
 
 def _answer(request: ProvisionRequest, conversation_id: str | None, invite_url: str | None) -> Answer:

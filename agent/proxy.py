@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack
 
 import aiohttp
 from aiohttp import web
@@ -11,6 +13,7 @@ from yarl import URL
 
 from agent.convos import PortOfGateway
 from agent.errors import AgentError
+from agent.exchange import Exchange
 from agent.log import Log
 from agent.self_destruct import SENT_BY_A_PROXY, is_loopback
 
@@ -41,11 +44,12 @@ WebSocket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
 
 class Proxy:
-    """Forwards a request to the gateway as it is, less what belongs to one hop."""
+    """Forwards a request to the gateway as it is, less what belongs to one hop; tokens are exchanged."""
 
-    def __init__(self, session: aiohttp.ClientSession, gateway: PortOfGateway, log: Log) -> None:
+    def __init__(self, session: aiohttp.ClientSession, gateway: PortOfGateway, exchange: Exchange, log: Log) -> None:
         self._session = session
         self._gateway = gateway
+        self._exchange = exchange
         self._log = log
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
@@ -58,16 +62,21 @@ class Proxy:
             raise AgentError(400, "The request target is not a path.")
         # Built from the raw path, so that nothing is decoded or normalised on the way.
         url = URL.build(scheme="http", host="127.0.0.1", port=port, path=path, query_string=query, encoded=True)
-        if _asks_for_websocket(request):
-            return await self._websocket(request, url)
-        return await self._http(request, url)
+        forward = self._websocket if _asks_for_websocket(request) else self._http
+        if not self._exchange.outer.opens(request):
+            return await forward(request, url)
+        with self._exchange.outer.held_open(request):
+            return await forward(request, url)
+
+    def _headers(self, request: web.Request) -> CIMultiDict[str]:
+        return self._exchange.headers(request, forwarded_headers(request))
 
     async def _http(self, request: web.Request, url: URL) -> web.StreamResponse:
         try:
             upstream = await self._session.request(
                 request.method,
                 url,
-                headers=forwarded_headers(request),
+                headers=self._headers(request),
                 data=request.content if request.can_read_body else None,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_DEADLINE_SECONDS),
@@ -99,7 +108,7 @@ class Proxy:
             upstream = await self._session.ws_connect(
                 url,
                 protocols=offered,
-                headers=forwarded_headers(request),
+                headers=self._headers(request),
                 autoclose=False,
                 autoping=False,
                 compress=0,
@@ -120,16 +129,30 @@ class Proxy:
                 max_msg_size=LARGEST_WEBSOCKET_MESSAGE,
             )
             await downstream.prepare(request)
-            await _join(downstream, upstream)
+            with ExitStack() as held:
+
+                def introduced(text: str) -> str:
+                    exchanged = self._exchange.first_message(text)
+                    if exchanged is None:
+                        return text
+                    held.enter_context(self._exchange.outer.held_open(request))
+                    return exchanged
+
+                await _join(downstream, upstream, introduced)
             return downstream
         finally:
             await upstream.close()
 
 
-async def _join(downstream: web.WebSocketResponse, upstream: aiohttp.ClientWebSocketResponse) -> None:
-    """Carry messages both ways until either side closes, then close the other with the same code."""
-    up = asyncio.create_task(_pump(downstream, upstream))
-    down = asyncio.create_task(_pump(upstream, downstream))
+async def _join(
+    downstream: web.WebSocketResponse, upstream: aiohttp.ClientWebSocketResponse, introduced: Callable[[str], str]
+) -> None:
+    """Carry messages both ways until either side closes, then close the other with the same code.
+
+    The client's first text is sent as ``introduced`` makes it.
+    """
+    up = asyncio.create_task(_pump(downstream, upstream, introduced))
+    down = asyncio.create_task(_pump(upstream, downstream, None))
     try:
         await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
         code, reason = (up if up.done() else down).result()
@@ -143,14 +166,15 @@ async def _join(downstream: web.WebSocketResponse, upstream: aiohttp.ClientWebSo
         await side.close(code=_UNSENDABLE.get(code, code), message=reason)
 
 
-async def _pump(source: WebSocket, target: WebSocket) -> tuple[int, bytes]:
+async def _pump(source: WebSocket, target: WebSocket, first: Callable[[str], str] | None) -> tuple[int, bytes]:
     """Carry messages one way; the close code and reason with which the source ended."""
     while True:
         message = await source.receive()
         try:
             match message.type:
                 case aiohttp.WSMsgType.TEXT:
-                    await target.send_str(message.data)
+                    await target.send_str(message.data if first is None else first(message.data))
+                    first = None
                 case aiohttp.WSMsgType.BINARY:
                     await target.send_bytes(message.data)
                 case aiohttp.WSMsgType.PING:

@@ -12,6 +12,7 @@ from aiohttp import web
 from agent import __version__
 from agent.convos import ConvosClient, GatewayAwayError, PortOfGateway
 from agent.errors import AgentError
+from agent.exchange import Exchange
 from agent.gateway import Gateway
 from agent.instructions import InstructionFiles
 from agent.log import Log
@@ -21,7 +22,8 @@ from agent.provisioner import Provisioner
 from agent.proxy import Proxy
 from agent.self_destruct import require_local, tell_pool
 from agent.settings import Settings
-from agent.wire import answer, errors_as_sentences, require_bearer
+from agent.token import next_token
+from agent.wire import answer, errors_as_sentences
 
 LARGEST_BODY = 1024 * 1024
 LONGEST_KEY = 255
@@ -71,10 +73,11 @@ class PoolRoutes:
 
     async def provision(self, request: web.Request) -> web.Response:
         """Bind this instance to its one conversation."""
-        require_bearer(request, self._settings.token)
-        key = idempotency_key(request)
+        self._provisioner.token.require(request)
+        key, token = idempotency_key(request), next_token(request)
         body = ProvisionRequest.parse(await request.read(), self._settings.network)
-        return answer((await self._provisioner.provision(key, body)).body())
+        done = await self._provisioner.provision(key, body, token)
+        return answer(done.body(token_rotated=self._provisioner.rotated))
 
     async def self_destruct(self, request: web.Request) -> web.StreamResponse:
         """Tell the pool, answer, and end."""
@@ -85,7 +88,7 @@ class PoolRoutes:
                 self._session,
                 self._settings.pool_url,
                 instance_id=self._settings.instance_id,
-                token=self._settings.token,
+                token=self._provisioner.token.current,
                 log=self._log,
             )
         response = answer({"ok": True})
@@ -125,12 +128,13 @@ async def serving(
         max_line_size=65536,
         max_field_size=65536,
     ) as session:
-        convos = ConvosClient(session, gateway, settings.token, settings.network, readiness_path=kind.readiness_path)
+        convos = ConvosClient(session, gateway, kind.token, settings.network, readiness_path=kind.readiness_path)
         instructions = InstructionFiles(settings.state_dir / "workspace", kind.instruction_blocks)
-        provisioner = Provisioner(convos, ProvisionStore(settings.state_dir), instructions, log)
+        provisioner = Provisioner(settings.token, convos, ProvisionStore(settings.state_dir), instructions, log)
         app = web.Application(client_max_size=LARGEST_BODY, middlewares=[errors_as_sentences(log)])
         PoolRoutes(settings, kind.name, convos, provisioner, session, end, log).add_to(app)
-        app.router.add_route("*", "/{rest:.*}", Proxy(session, gateway, log).forward)
+        exchange = Exchange(provisioner.token, kind.token)
+        app.router.add_route("*", "/{rest:.*}", Proxy(session, gateway, exchange, log).forward)
         # A caller who hangs up cancels its handler, so that an idle stream does not stay open upstream.
         runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, auto_decompress=False, shutdown_timeout=_CLOSE_SECONDS

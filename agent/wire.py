@@ -25,13 +25,12 @@ def refusal(status: int, sentence: str) -> web.Response:
     return answer({"error": sentence}, status=status)
 
 
-def require_bearer(request: web.Request, token: str) -> None:
-    """Raise 401 unless the request carries the token; compared in constant time."""
+def bears(request: web.Request, token: str) -> bool:
+    """Whether the request carries the token; compared in constant time."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     # Header bytes outside ASCII arrive as surrogates, which compare_digest refuses as text.
     matches = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
-    if scheme.lower() != "bearer" or not matches:
-        raise AgentError(401, "The bearer token is missing or wrong: send this instance's own token.")
+    return scheme.lower() == "bearer" and matches
 
 
 async def read_object(request: web.Request) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from controller.commands.ledger import (
     show_usage,
 )
 from controller.errors import AgentpoolError
+from controller.kube.roles import manifest
 from controller.model.crd import custom_resource_definitions
 from controller.settings import Settings
 from controller.standalone import StandaloneError, StandaloneServer
@@ -95,7 +96,7 @@ def cli() -> None:
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Which API server to work on.")
 @click.option("--context", help="Context of the kubeconfig.")
 @click.option("--namespace", "-n", "namespaces", multiple=True, help="Serve this namespace only; may be repeated.")
-@click.option("--operator-namespace", help="Where the operator keeps its own Secret. [default: default]")
+@click.option("--operator-namespace", help="Where the operator keeps its id and its Lease. [default: default]")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where local instances live. [default: .agentpool]")
 @_options
 def run(**options: Any) -> None:
@@ -127,13 +128,28 @@ def standalone(data_dir: Path, port: int, **options: Any) -> None:
     _main(settings, work)
 
 
+@cli.command()
+@click.option("--namespace", "-n", "namespaces", multiple=True, help="Serve this namespace; may be repeated.")
+@click.option("--operator-namespace", help="Where the operator itself runs. [default: default]")
+@click.option("--all-namespaces", "-A", "everywhere", is_flag=True, help="Serve all namespaces, by a ClusterRole.")
+def rbac(everywhere: bool, **options: Any) -> None:
+    """Print the Roles that the operator needs, and their bindings to its ServiceAccount agentpool, for kubectl apply.
+
+    One Role in each namespace that it is to serve, and one in its own; manifests/operator/role.yaml is for one that
+    serves its own namespace only.
+    """
+    settings = settings_of(options)
+    own = settings.operator_namespace
+    click.echo(manifest(settings.namespaces, own, settings.lease_name, everywhere=everywhere), nl=False)
+
+
 @cli.command("logs")
 @click.argument("instance")
 @click.option("--claim", is_flag=True, help="INSTANCE is the name of an AgentClaim: show the agent that it got.")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="The last N lines only. [default: all]")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what it writes from now on, until it ends.")
 @_cluster_options
-@click.option("--operator-namespace", help="Where the operator keeps its own Secret. [default: default]")
+@click.option("--operator-namespace", help="Where the operator keeps its id and its Lease. [default: default]")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where local instances live. [default: .agentpool]")
 def show(instance: str, claim: bool, tail: int | None, follow: bool, namespace: str | None, **options: Any) -> None:
     """Show what an instance has written to its standard output and error, wherever it runs.

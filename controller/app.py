@@ -18,14 +18,14 @@ from controller.http.probes import Probes
 from controller.http.webhooks import RailwayWebhooks
 from controller.kube.client import KubeCluster
 from controller.kube.connection import Connection, connect
-from controller.kube.installation import installation_secret
+from controller.kube.installation import Installation, installation
 from controller.kube.lease import Elected, KubeLease, Leadership, Sole, own_name
 from controller.kube.watch import Watch
 from controller.ledger import open_ledger
 from controller.model import Resource
 from controller.ports import BackendOptions, Fence, Ledger, Provider, TakesHints
-from controller.reconcile.credentials import Installation
 from controller.reconcile.fence import FencedCluster, FencedRuntime, fenced
+from controller.reconcile.formerkey import FormerKey
 from controller.reconcile.loop import Controller, Ports, Tuning
 from controller.reconcile.relist import Relist
 from controller.reconcile.view import View
@@ -96,14 +96,14 @@ class _Service:
         connection = await connect(settings.kubeconfig, settings.context)
         failures = 0
         async with KubeCluster(connection, settings.namespaces) as cluster:
-            installation = await self._installation(cluster)
-            if installation is None:
+            founded = await self._installation(cluster)
+            if founded is None:
                 return
             leadership = self._leadership(cluster)
             async with self._open_ledger() as self._ledger:
                 while not self._stop.is_set():
                     try:
-                        await self._turn(connection, cluster, leadership, installation)
+                        await self._turn(connection, cluster, leadership, founded)
                         continue
                     except Exception as error:
                         if (mistake := _misconfiguration(error)) is not None:
@@ -137,8 +137,7 @@ class _Service:
         failures = 0
         while not self._stop.is_set():
             try:
-                identity, key = await installation_secret(cluster, self._settings.operator_namespace)
-                return Installation(identity, key)
+                return await installation(cluster, self._settings.operator_namespace)
             except Misconfigured:
                 raise
             except AgentpoolError as error:
@@ -147,7 +146,7 @@ class _Service:
         return None
 
     async def _turn(
-        self, connection: Connection, cluster: KubeCluster, leadership: Leadership, installation: Installation
+        self, connection: Connection, cluster: KubeCluster, leadership: Leadership, founded: Installation
     ) -> None:
         """From an empty view to the end of a term: the lead is lost, or the program is told to stop.
 
@@ -166,7 +165,7 @@ class _Service:
 
         async def lead() -> None:
             await opened.wait()
-            await leadership.lead(lambda fence: self._term(view, cluster, installation, fence))
+            await leadership.lead(lambda fence: self._term(view, cluster, founded, fence))
 
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(watch.run(closing, opened), name="watch")
@@ -181,20 +180,20 @@ class _Service:
             stopping.cancel()
             closing.set()
 
-    async def _term(self, view: View, cluster: KubeCluster, installation: Installation, fence: Fence) -> None:
+    async def _term(self, view: View, cluster: KubeCluster, founded: Installation, fence: Fence) -> None:
         """Control, until cancelled: the view is made complete, and backends are opened by nobody but who leads."""
         self.why_not_ready, self.standing_by = "the controller is starting", None
         runtime = HttpRuntime()
         try:
-            async with self._backends(installation) as self._providers:
+            async with self._backends(founded.id) as self._providers:
                 ports = Ports(
                     cluster=FencedCluster(cluster, fence),
                     runtime=FencedRuntime(runtime, fence),
                     backends={name: fenced(provider, fence) for name, provider in self._providers.items()},
-                    installation=installation,
                     clock=lambda: datetime.now(UTC),
                     random=SystemRandom(),
                     ledger=self._ledger,
+                    former_key=FormerKey(founded.former_key) if founded.former_key is not None else None,
                 )
                 tuning = Tuning(self._settings.relist_seconds, self._settings.orphan_grace_seconds)
                 controller = Controller(ports, tuning, view)
@@ -261,11 +260,11 @@ class _Service:
             await ledger.close()
 
     @asynccontextmanager
-    async def _backends(self, installation: Installation) -> AsyncIterator[Mapping[str, Provider]]:
+    async def _backends(self, identity: str) -> AsyncIterator[Mapping[str, Provider]]:
         if self._given is not None:
             yield self._given
             return
-        options = BackendOptions(installation.id, self._settings.state_dir, AGENT_COMMAND, os.environ)
+        options = BackendOptions(identity, self._settings.state_dir, AGENT_COMMAND, os.environ)
         opened: dict[str, Provider] = {}
         try:
             for name, module in self._modules.items():

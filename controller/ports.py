@@ -30,6 +30,18 @@ class Announcement:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoredSecret:
+    """A Secret as the API server keeps it."""
+
+    uid: str
+    version: str
+    owner: str | None
+    """UID of the object that controls it."""
+    content: Mapping[str, str] = field(repr=False)
+    type: str = "Opaque"
+
+
 class Cluster(Protocol):
     """The API server. Every answer to a write is the object as it is now stored.
 
@@ -69,8 +81,16 @@ class Cluster(Protocol):
         """
         ...
 
-    async def read_secret(self, namespace: str, name: str) -> Mapping[str, str]:
-        """The decoded content of a Secret."""
+    async def read_secret(self, namespace: str, name: str) -> StoredSecret:
+        """A Secret as it is now, its content decoded."""
+        ...
+
+    async def create_secret(self, namespace: str, body: Mapping[str, Any]) -> StoredSecret:
+        """Create a Secret; ``Conflict`` when the name is taken."""
+        ...
+
+    async def patch_secret(self, namespace: str, name: str, body: Mapping[str, Any]) -> StoredSecret:
+        """Apply a JSON merge patch, with the preconditions of ``patch``."""
         ...
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
@@ -300,6 +320,8 @@ class ProvisionOrder:
     agent_name: str
     instructions: str = field(repr=False)
     join_url: str | None = field(default=None, repr=False)
+    next_token: str | None = field(default=None, repr=False)
+    """The token that is to open the instance from then on, where the protocol has that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +333,12 @@ class Provisioned:
     joined: bool
     pending: bool = False
     """Joining, but somebody in the conversation has to accept it first."""
+    token_rotated: bool = False
+    """Only the order's ``next_token`` opens it from now on."""
+
+
+UNAUTHORIZED = "Unauthorized"
+"""The reason with which a runtime refuses whoever comes with another token than its own."""
 
 
 class Runtime(Protocol):
@@ -330,7 +358,10 @@ class Runtime(Protocol):
         ...
 
     async def conversation(self, endpoint: Endpoint, *, timeout: float) -> str | None:  # noqa: ASYNC109
-        """The conversation it is in by now, if any: for joins that somebody had to accept."""
+        """The conversation it is in by now, if any: for joins that somebody had to accept.
+
+        ``Refused`` with the reason ``UNAUTHORIZED``: another token opens it.
+        """
         ...
 
     async def close(self) -> None:

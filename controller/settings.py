@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from controller.backends import KNOWN
+from controller.kube.permissions import LEASE_NAME
 from controller.ledger import LedgerOptions
 
 _PATH_SEGMENT = re.compile(r"[A-Za-z0-9_-]{16,}")
@@ -45,7 +46,7 @@ class Settings(BaseSettings):
     namespaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
     """Namespaces to serve, in the environment separated by commas; empty: all."""
     operator_namespace: str = "default"
-    """Where the operator keeps its own Secret and its Lease."""
+    """Where the operator keeps its id (a ConfigMap) and its Lease."""
     http_host: str = "127.0.0.1"
     """Address for /healthz, /readyz and /metrics, and for webhooks."""
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8090
@@ -65,7 +66,7 @@ class Settings(BaseSettings):
     """How often the view is compared with the API server."""
     orphan_grace_seconds: Annotated[float, Field(ge=1)] = 60.0
     """How long a remote may have no owner before it is ended."""
-    lease_name: Annotated[str, Field(min_length=1, max_length=253)] = "agentpool"
+    lease_name: Annotated[str, Field(min_length=1, max_length=253)] = LEASE_NAME
     """The Lease, in the operator's namespace, by which one of several replicas of ``agentpool run`` leads."""
     lease_duration_seconds: Annotated[int, Field(ge=1)] = 8
     """How long after its last sign of life another replica takes the place of one that died."""

@@ -1,7 +1,7 @@
 """What an agent runs in its own container to have the operator do something: request-agent, release-agent, heartbeat.
 
-The operator is asked at POOL_URL, as the instance INSTANCE_ID, with OPENCLAW_GATEWAY_TOKEN as bearer token. All three
-are POSTs with a JSON object that has instanceId, and are answered by a JSON object:
+The operator is asked at POOL_URL, as the instance INSTANCE_ID, with the instance's own token as bearer token. All
+three are POSTs with a JSON object that has instanceId, and are answered by a JSON object:
 
 - /api/agents/request {instanceId, agent, instructions?}: 200 {status: "started" | "already_running", agent, inviteUrl?,
   evicted?}, or 503 {status: "pool_full", error};

@@ -16,6 +16,8 @@ from types import FrameType
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from agent.commands.own_token import own_token
+
 LARGEST_ANSWER = 64 * 1024
 LONGEST_SENTENCE = 300
 _NO_SUCH_API = frozenset({404, 405, 501})
@@ -63,7 +65,7 @@ class PoolApi:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> PoolApi:
-        """Read POOL_URL, INSTANCE_ID and OPENCLAW_GATEWAY_TOKEN, or raise CommandError with what is wrong."""
+        """Read POOL_URL, INSTANCE_ID and the instance's token, or raise CommandError with what is wrong."""
         given = {
             name: environment.get(name, "").strip() for name in ("POOL_URL", "INSTANCE_ID", "OPENCLAW_GATEWAY_TOKEN")
         }
@@ -75,7 +77,7 @@ class PoolApi:
             )
         if not _is_base_url(given["POOL_URL"]):
             raise CommandError(Exit.USAGE, "POOL_URL is not an http or https URL: it is set by who starts this agent.")
-        token = given["OPENCLAW_GATEWAY_TOKEN"]
+        token = own_token(environment)
         if not (token.isascii() and token.isprintable()):
             raise CommandError(Exit.USAGE, "OPENCLAW_GATEWAY_TOKEN cannot be sent: it is not printable ASCII.")
         return cls(given["POOL_URL"].rstrip("/"), given["INSTANCE_ID"], token)

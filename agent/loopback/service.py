@@ -19,7 +19,7 @@ from agent.log import Log
 from agent.loopback.account import Account, Profile
 from agent.loopback.faults import Faults
 from agent.settings import Network
-from agent.wire import Handler, answer, errors_as_sentences, read_object, require_bearer
+from agent.wire import Handler, answer, bears, errors_as_sentences, read_object
 
 DEFAULT_NAME = "OpenClaw"
 LARGEST_BODY = 2 * 1024 * 1024
@@ -56,8 +56,8 @@ class Service:
         @web.middleware
         async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.match_info.http_exception is None:
-                if self._token is not None:
-                    require_bearer(request, self._token)
+                if self._token is not None and not bears(request, self._token):
+                    raise AgentError(401, "The bearer token is missing or wrong: send this gateway's own token.")
             elif request.match_info.http_exception.status == 404 and self._faults.html_fallback:
                 return web.Response(text=_PAGE, content_type="text/html")
             return await handler(request)

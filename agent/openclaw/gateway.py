@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from agent.errors import SettingsError
-from agent.gateway import Gateway
+from agent.gateway import Gateway, inner_environment, new_token
 from agent.log import Log
 from agent.openclaw.config import Kept, Plugin, keep, render
 from agent.openclaw.workspace import lay_out
@@ -29,7 +29,8 @@ def openclaw(settings: Settings, environment: Mapping[str, str], log: Log) -> Ga
     program = _program(settings.openclaw_command, environment)
     plugins = tuple(plugin_in(directory) for directory in settings.plugins)
     port = settings.gateway_port or _free_port()
-    state = settings.state_dir
+    state, token = settings.state_dir, new_token()
+    environment = inner_environment(settings, environment, token)
     home, workspace, config = state / "home", state / "workspace", state / "openclaw.json"
     for directory in (home, workspace):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -46,6 +47,7 @@ def openclaw(settings: Settings, environment: Mapping[str, str], log: Log) -> Ga
     return Gateway(
         name="openclaw",
         command=(*lifeline, *program, *options),
+        token=token,
         environment=_environment(environment, port=port, state=state, home=home, workspace=workspace, config=config),
         # OpenClaw reads a file .env in the directory where it is started.
         directory=home,

@@ -9,7 +9,7 @@ from controller.errors import Misconfigured, Missing, Refused
 from controller.kube.client import KubeCluster
 from controller.kube.connection import connect
 from controller.kube.context import own_namespace
-from controller.kube.installation import SECRET_NAME
+from controller.kube.installation import INSTALLATION
 from controller.model import SecretKeyRef
 from controller.ports import AnyResource
 from controller.reconcile.secrets import Secrets
@@ -53,16 +53,17 @@ class ApiServer:
     async def installation_id(self) -> str:
         """The id with which the operator marks what it makes. Reads only: a command founds no installation."""
         try:
-            content = await self.cluster.read_secret(self.operator_namespace, SECRET_NAME)
+            content = await self.cluster.read_config_map(self.operator_namespace, INSTALLATION)
         except Missing:
             raise Missing(
-                f"there is no Secret {SECRET_NAME} in namespace {self.operator_namespace}: name the namespace of the "
-                "operator with --operator-namespace"
+                f"there is no ConfigMap {INSTALLATION} in namespace {self.operator_namespace}: name the namespace of "
+                "the operator with --operator-namespace"
             ) from None
         except Refused as error:
-            raise self._explained(error, f"get Secret {SECRET_NAME}", self.operator_namespace) from None
+            raise self._explained(error, f"get ConfigMap {INSTALLATION}", self.operator_namespace) from None
         if not content.get("id"):
-            raise Misconfigured(f"Secret {SECRET_NAME} in namespace {self.operator_namespace} is damaged: it has no id")
+            where = f"ConfigMap {INSTALLATION} in namespace {self.operator_namespace}"
+            raise Misconfigured(f"{where} is damaged: it has no id")
         return content["id"]
 
     async def _list(self, kind: type[AnyResource]) -> Sequence[AnyResource]:

@@ -38,7 +38,7 @@ async def pool_from_api(name: str, namespace: str | None, settings: Settings) ->
         if secret is None:
             return PoolSource(pool)
         try:
-            content = await api.cluster.read_secret(api.namespace, secret)
+            content = (await api.cluster.read_secret(api.namespace, secret)).content
         except Missing:
             raise Missing(f"Secret {secret} does not exist in namespace {api.namespace}: create it") from None
         if PULL_KEY not in content:

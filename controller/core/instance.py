@@ -21,6 +21,7 @@ from controller.core.plan import (
     Terminate,
 )
 from controller.core.stages import UNFINISHED, Stage
+from controller.core.tokens import SETTLED, TokenFact, kept
 from controller.model import FINALIZER, AgentInstance, InstancePhase, condition_of
 
 AWAITED_SECONDS = 2.0
@@ -123,6 +124,7 @@ class ObservedInstance:
     """What the ledger has of it."""
     replaced_on_delete: bool = False
     """Its pool leaves an instance that is not what a new one would be until it is claimed or deleted."""
+    token: TokenFact = SETTLED
 
 
 def decide(seen: ObservedInstance, now: datetime) -> InstancePlan:
@@ -135,8 +137,8 @@ def decide(seen: ObservedInstance, now: datetime) -> InstancePlan:
     if seen.claim is not None and seen.claim.over is not None:
         return _delete(seen, "ClaimEnded", seen.claim.over)
     if instance.status.phase in {None, InstancePhase.STARTING}:
-        return startup.start(seen, now)
-    return told_of_drift(seen, _running(seen, now))
+        return kept(seen, startup.start(seen, now), now)
+    return kept(seen, told_of_drift(seen, _running(seen, now)), now)
 
 
 def _ending(seen: ObservedInstance, now: datetime) -> InstancePlan:

@@ -98,6 +98,21 @@ class Rename:
 
 
 @dataclass(frozen=True, slots=True)
+class LearnToken:
+    """Read the token of an instance before somebody waits for it."""
+
+    instance: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class SettleToken:
+    """Have the Secret of an instance hold the token that counts since its claim, and no other."""
+
+    instance: Ref
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Terminate:
     """Have the backend end the remote of an instance."""
 
@@ -159,7 +174,9 @@ class EndOrphan:
 
 
 PoolAction = Bind | Create | Delete | Reject
-InstanceAction = Launch | Probe | Pause | Resume | Rename | Terminate | Conclude | Release | Delete
+InstanceAction = (
+    Launch | Probe | Pause | Resume | Rename | LearnToken | SettleToken | Terminate | Conclude | Release | Delete
+)
 ClaimAction = Provision | AskAcceptance | Delete | Hold | Conclude | LetGo
 Action = PoolAction | InstanceAction | ClaimAction | EndOrphan
 

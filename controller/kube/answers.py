@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from controller.core.election import LeaseRecord
 from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient
+from controller.ports import StoredSecret
 
 NOT_ACCEPTED = "the API server does not accept the operator's credentials: renew the kubeconfig or token"
 _TIME: TypeAdapter[datetime | None] = TypeAdapter(datetime | None)
@@ -55,14 +56,25 @@ def page_in(answer: Mapping[str, Any]) -> tuple[Sequence[object], str]:
     return items or (), token or ""
 
 
-def secret_in(answer: Mapping[str, Any], namespace: str, name: str) -> dict[str, str]:
-    """The decoded content of a Secret; ``Refused`` when it is not text."""
+def secret_in(answer: Mapping[str, Any]) -> StoredSecret:
+    """The Secret in an answer, its content decoded; ``Refused`` when that is not text."""
+    meta, owners = answer.get("metadata") or {}, _owners(answer)
     try:
-        content = _data(answer).items()
-        return {key: base64.b64decode(value, validate=True).decode() for key, value in content}
+        content = {key: base64.b64decode(value, validate=True).decode() for key, value in _data(answer).items()}
     except (binascii.Error, ValueError):
-        message = f"Secret {name} in namespace {namespace} holds bytes that are not text: store text in it"
-        raise Refused("SecretNotText", message) from None
+        where = f"Secret {meta.get('name')} in namespace {meta.get('namespace')}"
+        raise Refused("SecretNotText", f"{where} holds bytes that are not text: store text in it") from None
+    owner = next((str(owner.get("uid")) for owner in owners if owner.get("controller")), None)
+    version, kind = str(meta.get("resourceVersion")), str(answer.get("type") or "Opaque")
+    return StoredSecret(str(meta.get("uid")), version, owner, content, kind)
+
+
+def _owners(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    meta = answer.get("metadata")
+    owners = (meta.get("ownerReferences") or []) if isinstance(meta, dict) else None
+    if not isinstance(owners, list) or not all(isinstance(owner, dict) for owner in owners):
+        raise Transient("the API server answered something else than an object with metadata")
+    return owners
 
 
 def text_in(answer: Mapping[str, Any]) -> dict[str, str]:

@@ -4,7 +4,6 @@ The generated client of the ``kubernetes`` package loads the configuration; requ
 several times the CPU of the request itself, and a claim is a handful of small writes.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -17,8 +16,9 @@ from controller.errors import Refused
 from controller.kube.answers import error_for, no_answer, object_in, page_in, secret_in, text_in
 from controller.kube.connection import Connection
 from controller.kube.events import event_manifest
+from controller.kube.permissions import require
 from controller.model import GROUP, VERSION, Resource
-from controller.ports import Announcement, AnyResource
+from controller.ports import Announcement, AnyResource, StoredSecret
 
 REQUEST_SECONDS = 15.0
 """An API server that takes longer is treated as away; the request is repeated by a later pass."""
@@ -91,26 +91,29 @@ class KubeCluster:
         thing = parse(kind, answer) if answer.get("kind") == kind.kind_name else None
         return thing if thing is not None and thing.metadata.deleting and thing.metadata.finalizers else None
 
-    async def read_secret(self, namespace: str, name: str) -> Mapping[str, str]:
-        """The decoded content of a Secret."""
-        answer = await self._send("get", "secrets", "GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
-        return secret_in(answer, namespace, name)
+    async def read_secret(self, namespace: str, name: str) -> StoredSecret:
+        """A Secret as it is now."""
+        return secret_in(await self._send("get", "secrets", "GET", _core_path("secrets", namespace, name)))
 
-    async def create_secret(self, namespace: str, name: str, content: Mapping[str, str]) -> None:
-        """Create an opaque Secret; ``Conflict`` when it exists."""
-        body = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "agentpool"}},
-            "type": "Opaque",
-            "data": {key: base64.b64encode(value.encode()).decode() for key, value in content.items()},
-        }
-        await self._send("create", "secrets", "POST", f"/api/v1/namespaces/{namespace}/secrets?{_MANAGER}", body)
+    async def create_secret(self, namespace: str, body: Mapping[str, Any]) -> StoredSecret:
+        """Create a Secret; ``Conflict`` when it exists."""
+        path = f"{_core_path('secrets', namespace)}?{_MANAGER}"
+        return secret_in(await self._send("create", "secrets", "POST", path, body))
+
+    async def patch_secret(self, namespace: str, name: str, body: Mapping[str, Any]) -> StoredSecret:
+        """Apply a JSON merge patch."""
+        path = f"{_core_path('secrets', namespace, name)}?{_MANAGER}"
+        return secret_in(await self._send("patch", "secrets", "PATCH", path, body))
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
         """The content of a ConfigMap."""
-        path = f"/api/v1/namespaces/{namespace}/configmaps/{name}"
-        return text_in(await self._send("get", "configmaps", "GET", path))
+        return text_in(await self._send("get", "configmaps", "GET", _core_path("configmaps", namespace, name)))
+
+    async def create_config_map(self, namespace: str, name: str, content: Mapping[str, str]) -> None:
+        """Create a ConfigMap; ``Conflict`` when it exists."""
+        metadata = {"name": name, "labels": {"app.kubernetes.io/managed-by": "agentpool"}}
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": content}
+        await self._send("create", "configmaps", "POST", f"{_core_path('configmaps', namespace)}?{_MANAGER}", body)
 
     async def read_lease(self, namespace: str, name: str) -> Mapping[str, Any]:
         """A Lease as it is now."""
@@ -141,6 +144,7 @@ class KubeCluster:
     ) -> dict[str, Any]:
         if self._session is None:
             raise RuntimeError("use the client as a context manager")
+        require(verb, resource, subresource)
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
@@ -186,6 +190,11 @@ def _path(kind: type[Resource], namespace: str, name: str = "", subresource: str
     parts.append(kind.plural)
     parts += [part for part in (name, subresource) if part]
     return "/".join(parts)
+
+
+def _core_path(plural: str, namespace: str, name: str = "") -> str:
+    path = f"/api/v1/namespaces/{namespace}/{plural}"
+    return f"{path}/{name}" if name else path
 
 
 def _lease_path(namespace: str, name: str = "") -> str:

@@ -1,40 +1,75 @@
-"""The installation Secret: made once, read ever after."""
+"""The installation: a ConfigMap that is made once and read ever after. It holds an id, and no secret."""
 
 import base64
-import secrets
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from controller.errors import Conflict, Misconfigured, Missing, Refused
 from controller.kube.client import KubeCluster
 
-SECRET_NAME = "agentpool-installation"  # noqa: S105 - the name of the Secret
+INSTALLATION = "agentpool-installation"
+"""The ConfigMap; and the Secret in which earlier versions kept the id, and a key for the tokens of all instances."""
 
 
-async def installation_secret(cluster: KubeCluster, namespace: str) -> tuple[str, bytes]:
-    """The id and the key of this installation. Whoever loses the key loses the way to talk to running instances."""
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Who this installation of the operator is: the id marks its remotes."""
+
+    id: str
+    former_key: bytes | None = field(default=None, repr=False)
+    """From which an earlier version derived the tokens of its instances; ``None``: there is no such key any more."""
+
+
+async def installation(cluster: KubeCluster, namespace: str) -> Installation:
+    """The id of this installation, taken over from an earlier version where there was one."""
     try:
-        content = await cluster.read_secret(namespace, SECRET_NAME)
+        content = await cluster.read_config_map(namespace, INSTALLATION)
     except Missing:
-        content = await _create(cluster, namespace)
+        former = await _former(cluster, namespace)
+        content = await _create(cluster, namespace, former.get("id") or uuid.uuid4().hex[:12])
+    else:
+        try:
+            former = await _former(cluster, namespace)
+        except Refused:
+            former = {}  # who may not read Secrets here never had one here
+    if not content.get("id"):
+        raise Misconfigured(
+            f"ConfigMap {INSTALLATION} in namespace {namespace} is damaged: it has no id; restore it from a backup, or "
+            "delete it together with all AgentInstances"
+        )
+    return Installation(content["id"], _key(former, namespace))
+
+
+async def _former(cluster: KubeCluster, namespace: str) -> Mapping[str, str]:
     try:
-        return content["id"], base64.b64decode(content["key"], validate=True)
+        return (await cluster.read_secret(namespace, INSTALLATION)).content
+    except Missing:
+        return {}
+
+
+def _key(former: Mapping[str, str], namespace: str) -> bytes | None:
+    if not former:
+        return None
+    try:
+        return base64.b64decode(former["key"], validate=True)
     except (KeyError, ValueError):
         raise Misconfigured(
-            f"Secret {SECRET_NAME} in namespace {namespace} is damaged: it needs the keys id and key (base64); restore "
-            "it from a backup, or delete it together with all AgentInstances"
+            f"Secret {INSTALLATION} in namespace {namespace} is damaged: it needs the key 'key' (base64); restore it "
+            "from a backup, or delete it together with all AgentInstances that an earlier version launched"
         ) from None
 
 
-async def _create(cluster: KubeCluster, namespace: str) -> dict[str, str]:
-    content = {"id": uuid.uuid4().hex[:12], "key": base64.b64encode(secrets.token_bytes(32)).decode()}
+async def _create(cluster: KubeCluster, namespace: str, identity: str) -> Mapping[str, str]:
+    content = {"id": identity}
     try:
-        await cluster.create_secret(namespace, SECRET_NAME, content)
+        await cluster.create_config_map(namespace, INSTALLATION, content)
     except Conflict:
-        # Another replica was faster: its key is the key.
-        return dict(await cluster.read_secret(namespace, SECRET_NAME))
+        # Another replica was faster: its id is the id.
+        return await cluster.read_config_map(namespace, INSTALLATION)
     except (Missing, Refused) as error:
         raise Misconfigured(
-            f"Secret {SECRET_NAME} cannot be created in namespace {namespace}: {error}; create the namespace, allow "
-            "it, or choose another with --operator-namespace"
+            f"ConfigMap {INSTALLATION} cannot be created in namespace {namespace}: {error}; create the namespace, "
+            "allow it, or choose another with --operator-namespace"
         ) from None
     return content

@@ -15,6 +15,7 @@ from controller.errors import Transient
 from controller.kube.answers import NOT_ACCEPTED
 from controller.kube.client import parse
 from controller.kube.connection import Connection
+from controller.kube.permissions import require
 from controller.model import GROUP, KINDS, VERSION, Resource
 from controller.model.meta import version_in
 
@@ -116,6 +117,8 @@ class Watch:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry, retries=1)(self._login)
         for kind in KINDS:
+            require("list", kind.plural)
+            require("watch", kind.plural)
             handler = self._handler(kind)
             kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=kind.plural, when=self._tells_news)(
                 handler

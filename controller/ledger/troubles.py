@@ -1,6 +1,7 @@
 """What Postgres' errors mean for a person, and for whoever wants to try again."""
 
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -21,12 +22,20 @@ def checked(url: str) -> str:
             "DATABASE_URL must begin with postgresql://, for example postgresql://user@host:5432/database"
         )
     try:
+        if _is_torn(conninfo_to_dict(url)):
+            raise ValueError(url)
         return make_conninfo(url, connect_timeout=_seconds(url))
     except (psycopg.ProgrammingError, ValueError):
         raise Misconfigured(
             "DATABASE_URL cannot be read: write it like postgresql://user:password@host:5432/database, with special "
             "characters of the password percent-encoded"
         ) from None
+
+
+def _is_torn(parts: dict[str, Any]) -> bool:
+    """Whether a / or @ in a password has made a part of it pass for host, port or database, which messages name."""
+    torn = any("@" in str(parts.get(name) or "") for name in ("host", "hostaddr", "dbname"))
+    return torn or not re.fullmatch(r"[0-9,]*", str(parts.get("port") or ""))
 
 
 def _seconds(url: str) -> int:

@@ -15,6 +15,7 @@ from controller.core.plan import (
     Hold,
     InstanceAction,
     Launch,
+    LearnToken,
     LetGo,
     Pause,
     PoolAction,
@@ -24,6 +25,7 @@ from controller.core.plan import (
     Release,
     Rename,
     Resume,
+    SettleToken,
     Terminate,
 )
 from controller.reconcile.bookkeeping import Bookkeeper
@@ -118,6 +120,8 @@ class Apply:
                 await self._power.resume(action)
             case Rename():
                 await self._operations.rename(action)
+            case LearnToken() | SettleToken():
+                await self._operations.tend_token(action)
             case Terminate():
                 await self._operations.terminate(action)
             case Conclude():

@@ -1,5 +1,6 @@
 """What is sent to the API server: manifests and merge patches."""
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ from controller.core.plan import Bind
 from controller.model import (
     API_VERSION,
     FINALIZER,
+    GROUP,
     POOL_LABEL,
     TEMPLATE_HASH_LABEL,
     AgentInstance,
@@ -16,6 +18,9 @@ from controller.model import (
     ObjectMeta,
     PoolStatus,
 )
+
+TOKEN_SECRET = f"{GROUP}/instance-token"
+"""The type of a Secret that holds the token of an instance."""
 
 AnyStatus = PoolStatus | InstanceStatus | ClaimStatus
 
@@ -64,6 +69,47 @@ def finalizers_patch(meta: ObjectMeta, *, add: str = "", drop: str = "") -> dict
     added since."""
     names = [name for name in meta.finalizers if name != drop] + [add] * bool(add)
     return {"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": names or None}}
+
+
+def token_secret_name(instance: AgentInstance) -> str:
+    """The Secret with the token of an instance."""
+    return f"{instance.metadata.name}-token"
+
+
+def token_secret(instance: AgentInstance, content: Mapping[str, str]) -> dict[str, Any]:
+    """That Secret. Its instance owns it, so that whoever collects garbage removes it after the instance."""
+    meta = instance.metadata
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": token_secret_name(instance),
+            "namespace": meta.namespace,
+            "labels": {POOL_LABEL: instance.spec.pool, "app.kubernetes.io/managed-by": "agentpool"},
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": AgentInstance.kind_name,
+                    "name": meta.name,
+                    "uid": meta.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": False,
+                }
+            ],
+        },
+        "type": TOKEN_SECRET,
+        "data": {key: _encoded(value) for key, value in content.items()},
+    }
+
+
+def token_secret_patch(uid: str, version: str, content: Mapping[str, str | None]) -> dict[str, Any]:
+    """A change of it, valid only for the version that was last seen. ``None`` removes a key."""
+    data = {key: None if value is None else _encoded(value) for key, value in content.items()}
+    return {"metadata": {"uid": uid, "resourceVersion": version}, "data": data}
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 def status_patch(uid: str, before: AnyStatus, after: AnyStatus, *, version: str | None = None) -> dict[str, Any] | None:

@@ -12,6 +12,29 @@ from controller.model import AgentClaim, AgentInstance, AgentPool, Resource
 
 
 @dataclass(slots=True)
+class Token:
+    """The token of an instance, and where it is kept."""
+
+    uid: str
+    version: str
+    """Of the Secret, as it was last seen."""
+    current: str = field(repr=False)
+    spare: str | None = field(repr=False)
+    """What is to follow it at the claim; ``None``: the Secret holds no other."""
+    rotated: bool | None = None
+    """Whether the runtime took up the spare one; ``None``: nobody knows, unless no claim got it yet."""
+    undecided: bool = False
+    """The runtime could not be asked: both are kept, and tried, for as long as this controller works."""
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Those that may open the instance, the likelier one first."""
+        if self.spare is None or self.rotated is False:
+            return (self.current,)
+        return (self.spare,) if self.rotated else (self.current, self.spare)
+
+
+@dataclass(slots=True)
 class InstanceFacts:
     """What is known of an instance besides its resource and its remote."""
 
@@ -23,6 +46,11 @@ class InstanceFacts:
     terminate_asked_at: datetime | None = None
     remote_gone: bool = False
     rename_refused: bool = False
+    confidential: frozenset[str] | None = field(default=None, repr=False)
+    """What it was given in confidence; ``None``: that is not known any more."""
+    token: Token | None = None
+    token_failed_at: datetime | None = None
+    """When it could not be read or settled."""
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from controller.ports import (
     Readiness,
     Remote,
     Runtime,
+    StoredSecret,
 )
 
 
@@ -68,9 +69,19 @@ class FencedCluster:
         self._fence()
         return await self._cluster.delete(kind, namespace, name, uid=uid, version=version)
 
-    async def read_secret(self, namespace: str, name: str) -> Mapping[str, str]:
+    async def read_secret(self, namespace: str, name: str) -> StoredSecret:
         """Pass on."""
         return await self._cluster.read_secret(namespace, name)
+
+    async def create_secret(self, namespace: str, body: Mapping[str, Any]) -> StoredSecret:
+        """Ask, then create."""
+        self._fence()
+        return await self._cluster.create_secret(namespace, body)
+
+    async def patch_secret(self, namespace: str, name: str, body: Mapping[str, Any]) -> StoredSecret:
+        """Ask, then patch."""
+        self._fence()
+        return await self._cluster.patch_secret(namespace, name, body)
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
         """Pass on."""

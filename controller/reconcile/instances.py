@@ -7,11 +7,13 @@ from controller import metrics
 from controller.core import instance as core
 from controller.core.plan import Note, Ref
 from controller.core.stages import UNFINISHED, Sighting, Stage
+from controller.core.tokens import TokenFact
 from controller.model import AgentInstance, InstancePhase, InstanceStatus, WarmStrategy
 from controller.ports import Remote, RemoteState
 from controller.reconcile.apply import Apply
 from controller.reconcile.bookkeeping import Bookkeeper
 from controller.reconcile.connections import Connections
+from controller.reconcile.discretion import Discretion
 from controller.reconcile.facts import Facts, InstanceFacts
 from controller.reconcile.keys import Key
 from controller.reconcile.view import View
@@ -38,8 +40,10 @@ class InstancePass:
         apply: Apply,
         writes: Writes,
         bookkeeper: Bookkeeper,
+        discretion: Discretion,
         clock: Callable[[], datetime],
     ) -> None:
+        self._discretion = discretion
         self._view = view
         self._facts = facts
         self._connections = connections
@@ -58,6 +62,9 @@ class InstancePass:
             if reference is not None and not self._view.has_heard_of(reference.uid):
                 # Not known is not deleted: its event may still be on the way, or it went while no operator ran.
                 await self._writes.look_for_claim(instance.metadata.namespace, reference.name, reference.uid)
+            remote = self._remote(instance)
+            if remote is not None and remote.message:
+                await self._discretion.learn(instance)
             now = self._clock()
             plan = core.decide(self._observe(instance, now), now)
             # What was written is decided on anew: its answer may be the first to tell of a deletion, and only the
@@ -85,8 +92,9 @@ class InstancePass:
                 failure_threshold=pool.spec.health.failure_threshold,
                 pause_idle=pool.spec.warm_strategy is WarmStrategy.PAUSED,
             )
-        remotes = self._connections.of(instance)
-        remote = _remote_fact(remotes.get(meta.uid) if remotes is not None else None, facts, now)
+        remotes, found = self._connections.of(instance), self._remote(instance)
+        told = self._discretion.fit(instance, found.message) if found is not None else ""
+        remote = _remote_fact(found, told, facts, now)
         if remote is not None and remote.stage in UNFINISHED and self._view.is_free(meta.uid):
             # Whoever got it would lose it to the program that is about to take its place.
             self._view.suspect(Ref(meta.namespace, meta.name, meta.uid), True)
@@ -105,7 +113,12 @@ class InstancePass:
             suspect=self._view.is_suspect(meta.uid),
             account=self._bookkeeper.account(instance),
             replaced_on_delete=pool is not None and pool.spec.rollout.strategy == "OnDelete",
+            token=_token_fact(facts),
         )
+
+    def _remote(self, instance: AgentInstance) -> Remote | None:
+        remotes = self._connections.of(instance)
+        return remotes.get(instance.metadata.uid) if remotes is not None else None
 
     def _claim(self, instance: AgentInstance) -> core.ClaimFact | None:
         reference = instance.spec.claim_ref
@@ -139,12 +152,19 @@ class InstancePass:
         return True
 
 
-def _remote_fact(remote: Remote | None, facts: InstanceFacts, now: datetime) -> core.RemoteFact | None:
+def _token_fact(facts: InstanceFacts) -> TokenFact:
+    token = facts.token
+    if token is None:
+        return TokenFact(failed_at=facts.token_failed_at)
+    return TokenFact(True, token.spare is not None and not token.undecided, token.rotated, facts.token_failed_at)
+
+
+def _remote_fact(remote: Remote | None, told: str, facts: InstanceFacts, now: datetime) -> core.RemoteFact | None:
     if remote is None or remote.partial:
         return None  # half of one is none yet: a launch finds it, and goes on
     stage = _STAGES.get(remote.state, Stage.RUNNING)
     facts.sighting = Sighting.after(facts.sighting, stage, now)
-    exited = (remote.message or "it exited") if remote.state is RemoteState.EXITED else None
+    exited = (told or "it exited") if remote.state is RemoteState.EXITED else None
     return core.RemoteFact(
         backend_id=remote.backend_id,
         url=remote.url,
@@ -153,6 +173,6 @@ def _remote_fact(remote: Remote | None, facts: InstanceFacts, now: datetime) -> 
         anonymous=remote.anonymous and not facts.rename_refused,
         stage=stage,
         since=facts.sighting.since(remote.since) if facts.sighting is not None else remote.since,
-        told=remote.message,
+        told=told,
         drift=remote.drift,
     )

@@ -16,8 +16,8 @@ from controller.reconcile.apply import Apply
 from controller.reconcile.bookkeeping import Bookkeeper
 from controller.reconcile.claims import ClaimPass
 from controller.reconcile.connections import Connections
-from controller.reconcile.credentials import Installation
 from controller.reconcile.facts import Facts
+from controller.reconcile.formerkey import FormerKey
 from controller.reconcile.instances import InstancePass
 from controller.reconcile.keys import Key, PassKind, orphans_key
 from controller.reconcile.lanes import Lanes
@@ -32,6 +32,7 @@ from controller.reconcile.relist import Relist
 from controller.reconcile.remotes import News
 from controller.reconcile.routes import Routes
 from controller.reconcile.secrets import Secrets
+from controller.reconcile.tokens import Tokens
 from controller.reconcile.view import View
 from controller.reconcile.writes import Writes
 
@@ -48,11 +49,12 @@ class Ports:
     cluster: Cluster
     runtime: Runtime
     backends: Mapping[str, Provider]
-    installation: Installation
     clock: Callable[[], datetime]
     random: Random
     ledger: Ledger | None = None
     """Where what happens is recorded; ``None``: nowhere."""
+    former_key: FormerKey | None = None
+    """Where the tokens of instances that an earlier version launched come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +87,19 @@ class Controller:
         self._connections = connections = Connections(ports.backends, secrets, places, view, news, clock)
         self._relist = Relist(ports.cluster, view, tuning.relist_seconds)
         self._bookkeeper = bookkeeper = Bookkeeper(view, ports.ledger, clock, routes.settled, routes.ledger_changed)
-        writes = Writes(ports.cluster, view, Lanes())
+        lanes = Lanes()
+        writes = Writes(ports.cluster, view, lanes)
         power = Power(connections, view)
-        provisioner = Provisioner(ports.cluster, secrets, ports.runtime, ports.installation, power, view, facts, clock)
-        operations = Operations(ports.runtime, connections, provisioner, view, facts, clock, routes.suspicion_changed)
+        tokens = Tokens(ports.cluster, ports.runtime, facts, lanes, ports.random, ports.former_key)
+        provisioner = Provisioner(ports.cluster, secrets, ports.runtime, tokens, power, view, facts, clock)
+        operations = Operations(
+            ports.runtime, connections, provisioner, tokens, view, facts, clock, routes.suspicion_changed
+        )
         apply = Apply(writes, operations, power, provisioner, bookkeeper, view, facts, ports.random)
         self._pools = PoolPass(view, facts, connections, apply, writes, bookkeeper, self.queue, clock, self._spawn)
-        self._instances = InstancePass(view, facts, connections, apply, writes, bookkeeper, clock)
+        self._instances = InstancePass(
+            view, facts, connections, apply, writes, bookkeeper, provisioner.discretion, clock
+        )
         self._claims = ClaimPass(view, facts, apply, writes, bookkeeper, clock, self._spawn)
         self._orphans = OrphansPass(view, connections, operations, clock, tuning.orphan_grace_seconds)
 

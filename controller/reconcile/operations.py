@@ -3,24 +3,30 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from controller import metrics
 from controller.core.instance import LaunchTrouble, ProbeFact
-from controller.core.plan import EndOrphan, Launch, Probe, Rename, Terminate
+from controller.core.plan import EndOrphan, Launch, LearnToken, Probe, Ref, Rename, SettleToken, Terminate
 from controller.errors import Barred, Missing, Refused, Transient
 from controller.model import AgentInstance
-from controller.ports import LaunchOrder, Runtime
+from controller.ports import LaunchOrder, Readiness, Runtime
 from controller.reconcile.connections import Connections
-from controller.reconcile.facts import Facts
+from controller.reconcile.facts import Facts, InstanceFacts
 from controller.reconcile.provisioning import Provisioner
 from controller.reconcile.remotes import Remotes, wished_wait
+from controller.reconcile.tokens import Tokens
 from controller.reconcile.view import View
 
 log = logging.getLogger(__name__)
 
 ORPHAN_GRACE_SECONDS = 10.0
 """Between asking a remote that nobody owns to end, and forcing it."""
+
+
+TOKEN_READS = 8
+"""Tokens that are read at once after a restart; a claim that needs one before its turn does not wait for it."""
 
 
 class Operations:
@@ -31,6 +37,7 @@ class Operations:
         runtime: Runtime,
         connections: Connections,
         provisioner: Provisioner,
+        tokens: Tokens,
         view: View,
         facts: Facts,
         clock: Callable[[], datetime],
@@ -40,10 +47,12 @@ class Operations:
         self._runtime = runtime
         self._connections = connections
         self._provisioner = provisioner
+        self._tokens = tokens
         self._view = view
         self._facts = facts
         self._clock = clock
         self._probes = asyncio.Semaphore(64)
+        self._token_reads = asyncio.Semaphore(TOKEN_READS)
 
     async def launch(self, action: Launch) -> None:
         """Have the backend start the remote; trouble is kept for the next observe."""
@@ -56,7 +65,8 @@ class Operations:
                 name = instance.spec.backend.name
                 raise Refused("UnknownBackend", f"this operator has no backend {name}: change the pool's backend")
             async with remotes.launching(action.instance.uid):
-                env = await self._provisioner.environment(instance)
+                begun = remotes.get(action.instance.uid) is not None
+                env = await self._provisioner.environment(instance, begun=begun)
                 pull_secret = await self._provisioner.pull_secret(instance)
                 remotes.learn(await remotes.backend.launch(_order(instance, env, pull_secret)))
             facts.trouble = None
@@ -67,7 +77,10 @@ class Operations:
             if isinstance(error, Missing):
                 reason = "SecretNotFound"
             tries = facts.trouble.tries + 1 if facts.trouble is not None else 1
-            facts.trouble = LaunchTrouble(self._clock(), tries, reason, str(error), final, wished_wait(error))
+            # Before anything is known in confidence, nothing was said to a backend that could repeat it.
+            known = facts.confidential is not None
+            told = self._provisioner.discretion.fit(instance, str(error)) if known else str(error)
+            facts.trouble = LaunchTrouble(self._clock(), tries, reason, told, final, wished_wait(error))
 
     async def probe(self, action: Probe) -> None:
         """Ask the runtime whether it is ready."""
@@ -77,13 +90,43 @@ class Operations:
         facts = self._facts.instances[action.instance.uid]
         pool = self._view.pools.get((instance.metadata.namespace, instance.spec.pool))
         timeout = pool.spec.health.timeout_seconds if pool is not None else 5.0
-        endpoint = self._provisioner.endpoint(instance, action.url)
+        try:
+            endpoint = await self._tokens.endpoint(instance, action.url)
+        except Missing as error:
+            # It may well be healthy, but nobody could hand it out, nor ask it anything.
+            self._found(instance, facts, Readiness(False, str(error)))
+            return
         async with self._probes:
             found = await self._runtime.probe(endpoint, timeout=timeout)
+        if found.detail:
+            await self._provisioner.discretion.learn(instance)
+        self._found(instance, facts, replace(found, detail=self._provisioner.discretion.fit(instance, found.detail)))
+
+    def _found(self, instance: AgentInstance, facts: InstanceFacts, found: Readiness) -> None:
+        meta = instance.metadata
         failures = 0 if found.ready else self._failures(instance, facts.probe)
         facts.probe = ProbeFact(self._clock(), found.ready, failures, found.detail)
-        if self._view.suspect(action.instance, failures > 0):
+        if self._view.suspect(Ref(meta.namespace, meta.name, meta.uid), failures > 0):
             self._suspicion(instance)
+
+    async def tend_token(self, action: LearnToken | SettleToken) -> None:
+        """Read its token in good time, or have its Secret hold the one that counts."""
+        instance = self._view.instance_by_uid.get(action.instance.uid)
+        if instance is None:
+            return
+        facts = self._facts.instances[action.instance.uid]
+        try:
+            if isinstance(action, SettleToken):
+                await self._tokens.settle(instance, action.url)
+            else:
+                async with self._token_reads:
+                    await self._tokens.of(instance)
+        except Missing as error:
+            facts.token_failed_at = self._clock()
+            self._found(instance, facts, Readiness(False, str(error)))
+        except (Refused, Transient) as error:
+            facts.token_failed_at = self._clock()
+            log.warning("the token of instance %s/%s is left for later: %s", *action.instance.key, error)
 
     def _failures(self, instance: AgentInstance, last: ProbeFact | None) -> int:
         before, remotes = last.failures if last is not None else 0, self._remotes_of(instance)

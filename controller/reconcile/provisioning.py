@@ -1,18 +1,20 @@
 """Provisioning: what an instance is told at launch and at claim, and what it answered."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 
 from controller.core.claim import ProvisionOutcome
 from controller.core.plan import AskAcceptance, Provision
 from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient
 from controller.model import DEFAULT_INSTRUCTIONS, AgentClaim, AgentInstance
-from controller.ports import Cluster, Endpoint, ProvisionOrder, Runtime
-from controller.reconcile.credentials import Installation
+from controller.ports import Cluster, Endpoint, Provisioned, ProvisionOrder, Runtime
+from controller.reconcile.discretion import Discretion
 from controller.reconcile.facts import Facts
 from controller.reconcile.power import Power
 from controller.reconcile.secrets import Secrets
+from controller.reconcile.tokens import Tokens
 from controller.reconcile.view import View
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ class Provisioner:
         cluster: Cluster,
         secrets: Secrets,
         runtime: Runtime,
-        installation: Installation,
+        tokens: Tokens,
         power: Power,
         view: View,
         facts: Facts,
@@ -38,15 +40,17 @@ class Provisioner:
         self._cluster = cluster
         self._secrets = secrets
         self._runtime = runtime
-        self._installation = installation
+        self._tokens = tokens
         self._power = power
         self._view = view
         self._facts = facts
         self._clock = clock
+        self.discretion = Discretion(self._in_confidence, facts)
 
-    async def environment(self, instance: AgentInstance) -> dict[str, str]:
-        """The environment of an instance; ``Missing`` names the Secret or key that is not there."""
-        namespace, env = instance.metadata.namespace, {}
+    async def environment(self, instance: AgentInstance, *, begun: bool) -> dict[str, str]:
+        """The environment of an instance, whose launch may have begun before; ``Missing`` names the Secret or key that
+        is not there."""
+        namespace, env, confidential = instance.metadata.namespace, {}, []
         for variable in instance.spec.template.env:
             source = variable.value_from
             if source is None:
@@ -54,10 +58,12 @@ class Provisioner:
             else:
                 reference = source.secret_key_ref
                 env[variable.name] = await self._secrets.value(namespace, reference.name, reference.key)
+                confidential.append(env[variable.name])
         if instance.spec.template.network is not None:
             env["XMTP_ENV"] = instance.spec.template.network.value
         env["INSTANCE_ID"] = instance.metadata.uid
-        env["OPENCLAW_GATEWAY_TOKEN"] = self._installation.token(instance.metadata.uid)
+        env["OPENCLAW_GATEWAY_TOKEN"] = await self._tokens.for_launch(instance, begun=begun)
+        self.discretion.launched(instance.metadata.uid, confidential)
         return env
 
     async def pull_secret(self, instance: AgentInstance) -> str | None:
@@ -95,18 +101,20 @@ class Provisioner:
         patience = pool.spec.claims.provision_timeout_seconds if pool is not None else 30
         left = max(1.0, patience - (began - first).total_seconds())
         order = ProvisionOrder(claim.metadata.uid, claim.spec.agent_name, instructions, claim.spec.join_url)
+        self.discretion.told(instance.metadata.uid, (instructions, _path_of(claim.spec.join_url)))
         try:
             await self._power.wake(action.instance)
-            answer = await self._runtime.provision(self.endpoint(instance, action.url), order, timeout=left)
+            answer = await self._order(instance, action.url, order, left)
         except Conflict as error:
-            facts.outcome = outcome("unfit", "InstanceTaken", str(error))
+            facts.outcome = outcome("unfit", "InstanceTaken", await self._fit(instance, error))
         except Refused as error:
             # Only the order itself is the claim's fault; a runtime that is none, or knows us not, is the instance's.
             kind = "refused" if error.reason == ORDER_REFUSED else "unfit"
-            facts.outcome = outcome(kind, error.reason, str(error))
+            facts.outcome = outcome(kind, error.reason, await self._fit(instance, error))
         except (Transient, Missing) as error:
-            log.info("instance %s/%s has not taken up its conversation yet: %s", *action.instance.key, error)
-            facts.outcome = outcome("transient", "", str(error))
+            told = await self._fit(instance, error)
+            log.info("instance %s/%s has not taken up its conversation yet: %s", *action.instance.key, told)
+            facts.outcome = outcome("transient", "", told)
         else:
             facts.outcome = ProvisionOutcome(
                 action.instance.uid,
@@ -120,6 +128,18 @@ class Provisioner:
                 pending=answer.pending,
             )
 
+    async def _order(self, instance: AgentInstance, url: str, order: ProvisionOrder, patience: float) -> Provisioned:
+        """Give the order, and with it the token that is to open the instance from then on."""
+        token = await self._tokens.of(instance)
+        whole = replace(order, next_token=token.spare)
+
+        def question(endpoint: Endpoint) -> Awaitable[Provisioned]:
+            return self._runtime.provision(endpoint, whole, timeout=patience)
+
+        answer = await self._tokens.ask(instance, url, question)
+        token.rotated = token.rotated or (answer.token_rotated and token.spare is not None)
+        return answer
+
     async def ask_acceptance(self, action: AskAcceptance) -> None:
         """Ask whether the agent is in the conversation by now."""
         instance = self._view.instance_by_uid.get(action.instance.uid)
@@ -128,8 +148,7 @@ class Provisioner:
         if instance is None:
             return
         try:
-            endpoint = self.endpoint(instance, action.url)
-            facts.accepted_conversation = await self._runtime.conversation(endpoint, timeout=5.0)
+            facts.accepted_conversation = await self._tokens.ask(instance, action.url, self._conversation)
         except AgentpoolError:
             # The health check of the instance says what is wrong with it; here it is only asked again later.
             facts.accepted_conversation = None
@@ -151,7 +170,26 @@ class Provisioner:
             raise Missing(f"ConfigMap {reference.name} has no key {reference.key}: add it")
         return content[reference.key]
 
-    def endpoint(self, instance: AgentInstance, url: str) -> Endpoint:
-        """How to talk to the program inside an instance."""
-        token = self._installation.token(instance.metadata.uid)
-        return Endpoint(url=url, protocol=instance.spec.template.protocol, token=token)
+    async def _in_confidence(self, instance: AgentInstance) -> list[str]:
+        """What it was given besides its token, as far as that can still be read."""
+        namespace, given = instance.metadata.namespace, list[str]()
+        for variable in instance.spec.template.env:
+            if variable.value_from is not None:
+                reference = variable.value_from.secret_key_ref
+                given.append(await self._secrets.value(namespace, reference.name, reference.key))
+        claim = self._view.claim_by_uid(instance.spec.claim_ref.uid) if instance.spec.claim_ref is not None else None
+        if claim is not None:
+            given += [await self._instructions(claim), _path_of(claim.spec.join_url)]
+        return given
+
+    async def _fit(self, instance: AgentInstance, error: AgentpoolError) -> str:
+        await self.discretion.learn(instance)
+        return self.discretion.fit(instance, str(error))
+
+    def _conversation(self, endpoint: Endpoint) -> Awaitable[str | None]:
+        return self._runtime.conversation(endpoint, timeout=5.0)
+
+
+def _path_of(link: str | None) -> str:
+    """What is secret of an invite link: all but its host."""
+    return (link or "").partition("://")[2].partition("/")[2]

@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 
-from controller.errors import Missing
+from controller.errors import Missing, Refused
 from controller.model import SecretKeyRef
 from controller.ports import Cluster
+from controller.reconcile.documents import TOKEN_SECRET
 
 
 class Secrets:
@@ -14,14 +15,19 @@ class Secrets:
         self._cluster = cluster
 
     async def value(self, namespace: str, name: str, key: str) -> str:
-        """One key of a Secret as it is now; ``Missing`` names the Secret or key that is not there."""
+        """One key of a Secret as it is now; ``Missing`` names the Secret or key that is not there, and
+        ``Refused`` one that is for the operator only.
+        """
         try:
-            content = await self._cluster.read_secret(namespace, name)
+            stored = await self._cluster.read_secret(namespace, name)
         except Missing:
             raise Missing(f"Secret {name} does not exist in namespace {namespace}: create it") from None
-        if key not in content:
+        if stored.type == TOKEN_SECRET:
+            # Whoever may make a claim could have its agent tell the token of another one.
+            raise Refused("SecretOfAnInstance", f"Secret {name} holds the token of an instance: name another one")
+        if key not in stored.content:
             raise Missing(f"Secret {name} has no key {key}: add it")
-        return content[key]
+        return stored.content[key]
 
     def of(self, namespace: str) -> Callable[[SecretKeyRef], Awaitable[str]]:
         """Reads values of one namespace."""

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from controller.core.sentence import quoted
 from controller.errors import Conflict, Refused, Transient
-from controller.ports import Provisioned
-from controller.runtime.sentence import quoted
+from controller.ports import UNAUTHORIZED, Provisioned
 from controller.runtime.shapes import (
     ConvosCreated,
     ConvosJoined,
@@ -79,6 +79,7 @@ def pool_provisioned(answer: Answer, secrets: Sequence[str]) -> Provisioned:
             invite_url=told.invite_url or None,
             joined=told.joined and not pending,
             pending=pending,
+            token_rotated=told.token_rotated,
         )
     )
 
@@ -125,7 +126,7 @@ def _require_an_agent(answer: Answer, secrets: Sequence[str]) -> None:
         raise Transient(_NOTHING_RUNS)
     if status in {401, 403}:
         raise Refused(
-            "Unauthorized",
+            UNAUTHORIZED,
             f"the runtime refuses the instance's token ({status}){_own_words(answer, secrets)}:"
             " it was started with another one",
         )

@@ -46,7 +46,7 @@ class HttpRuntime:
         body = _body(endpoint.protocol, order)
         if endpoint.protocol == "convos":
             return await self._provision_once(endpoint, order, body, timeout)
-        request = _request(endpoint, "POST", "/pool/provision", body=body, key=order.key)
+        request = Request("POST", _url(endpoint, "/pool/provision"), endpoint.token, body, order.key, order.next_token)
         return pool_provisioned(await self._provisions.ask(request, timeout=timeout), _secrets(endpoint, order))
 
     async def conversation(self, endpoint: Endpoint, *, timeout: float) -> str | None:  # noqa: ASYNC109
@@ -86,10 +86,12 @@ class HttpRuntime:
         return provisioned
 
 
-def _request(
-    endpoint: Endpoint, method: Literal["GET", "POST"], path: str, *, body: bytes | None = None, key: str | None = None
-) -> Request:
-    return Request(method, endpoint.url.rstrip("/") + path, endpoint.token, body, key)
+def _request(endpoint: Endpoint, method: Literal["GET", "POST"], path: str, *, body: bytes | None = None) -> Request:
+    return Request(method, _url(endpoint, path), endpoint.token, body)
+
+
+def _url(endpoint: Endpoint, path: str) -> str:
+    return endpoint.url.rstrip("/") + path
 
 
 def _body(protocol: Literal["pool", "convos"], order: ProvisionOrder) -> bytes:
@@ -111,4 +113,4 @@ def _body(protocol: Literal["pool", "convos"], order: ProvisionOrder) -> bytes:
 def _secrets(endpoint: Endpoint, order: ProvisionOrder) -> tuple[str, ...]:
     """What no sentence of the runtime may repeat. The host of a join link is no secret, the rest of it is."""
     link = (order.join_url or "").partition("://")[2].partition("/")[2]
-    return endpoint.token, order.instructions, link
+    return endpoint.token, order.instructions, link, *(() if order.next_token is None else (order.next_token,))

@@ -43,6 +43,7 @@ class PoolProvisioned(Shape):
     invite_url: InviteUrl | None = None
     conversation_id: ConversationId | None = None
     status: str | None = None
+    token_rotated: bool = False
 
 
 class ConvosCreated(Shape):

@@ -38,6 +38,8 @@ class Request:
     token: str = field(repr=False)
     body: bytes | None = field(default=None, repr=False)
     key: str | None = None
+    next_token: str | None = field(default=None, repr=False)
+    """What is to open the runtime afterwards. In a header: those who know nothing of it ignore it."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -47,6 +49,8 @@ class Request:
             values["Content-Type"] = "application/json"
         if self.key is not None:
             values["Idempotency-Key"] = self.key
+        if self.next_token is not None:
+            values["Agentpool-Next-Token"] = self.next_token
         if not all(value.isascii() and value.isprintable() for value in values.values()):
             raise ValueError
         return values

@@ -83,9 +83,10 @@ async def test_the_gateway_runs_in_its_own_group_and_writes_only_to_the_state_di
         "NODE_COMPILE_CACHE": str(state / "compile-cache"),
         "OPENCLAW_NO_RESPAWN": "1",
         "OPENCLAW_PRIMARY_MODEL": "openrouter/some/model",
-        "OPENCLAW_GATEWAY_TOKEN": instance.token,
+        "AGENT_TOKEN": instance.token,
     }
     assert told["environment"] | expected == told["environment"]
+    assert told["environment"]["OPENCLAW_GATEWAY_TOKEN"] != instance.token
     gateway = gateway_in(await tree(instance))
     assert os.getpgid(gateway.pid) not in {os.getpgid(instance.pid), os.getpgid(0)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from aiohttp.test_utils import make_mocked_request
 from agent.gateway import loopback
 from agent.log import Log
 from agent.proxy import forwarded_headers
-from agent.server import serving
+from agent.server import Serving, serving
 from agent.settings import Settings
+
+TOKEN, INNER = "token-of-this-instance", "token-of-its-gateway"
 
 
 @dataclass
@@ -134,10 +136,16 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 
 @pytest.fixture
-async def base(upstream: Upstream, tmp_path: Path) -> AsyncIterator[str]:
-    settings = Settings(token="token", port=0, state_dir=tmp_path)
-    async with serving(settings, loopback(settings), upstream, end=lambda: None, log=Log("agent")) as server:
-        yield f"http://127.0.0.1:{server.port}"
+async def server(upstream: Upstream, tmp_path: Path) -> AsyncIterator[Serving]:
+    settings = Settings(token=TOKEN, port=0, state_dir=tmp_path)
+    gateway = replace(loopback(settings, {}), token=INNER)
+    async with serving(settings, gateway, upstream, end=lambda: None, log=Log("agent")) as server:
+        yield server
+
+
+@pytest.fixture
+def base(server: Serving) -> str:
+    return f"http://127.0.0.1:{server.port}"
 
 
 @pytest.fixture
@@ -308,6 +316,63 @@ async def test_a_websocket_carries_text_bytes_and_pings_both_ways(client: aiohtt
         await socket.ping(b"are you there")
         pong = await socket.receive()
         assert (pong.type, bytes(pong.data)) == (aiohttp.WSMsgType.PONG, b"are you there")
+
+
+async def test_the_instances_token_is_exchanged_for_the_gateways(client: aiohttp.ClientSession, base: str) -> None:
+    headers = {"authorization": f"bearer {TOKEN}"}
+    async with client.get(f"{base}/echo", headers=headers) as response:
+        assert dict((await response.json())["headers"])["Authorization"] == f"Bearer {INNER}"
+    async with client.ws_connect(f"{base}/socket", headers=headers) as socket:
+        assert (await socket.receive_json())["authorization"] == f"Bearer {INNER}"
+
+
+@pytest.mark.parametrize(
+    ("text", "arrives"),
+    [
+        pytest.param(
+            {"method": "connect", "params": {"auth": {"token": TOKEN, "other": 1}}},
+            {"method": "connect", "params": {"auth": {"token": INNER, "other": 1}}},
+            id="its token",
+        ),
+        *(
+            pytest.param(value, value, id=name)
+            for name, value in {
+                "another token": {"params": {"auth": {"token": "another"}}},
+                "a token that is no text": {"params": {"auth": {"token": 7}}},
+                "no params": {"method": "connect"},
+                "a list": [TOKEN],
+            }.items()
+        ),
+    ],
+)
+async def test_a_client_may_show_the_instances_token_in_its_first_message(
+    client: aiohttp.ClientSession, base: str, text: Any, arrives: Any
+) -> None:
+    async with client.ws_connect(f"{base}/socket") as socket:
+        await socket.receive()
+        await socket.send_json(text)
+        assert await socket.receive_json() == arrives
+        # Only who comes in shows a token: what is said later is nobody's business.
+        await socket.send_json({"params": {"auth": {"token": TOKEN}}})
+        assert await socket.receive_json() == {"params": {"auth": {"token": TOKEN}}}
+
+
+@pytest.mark.parametrize("shown", ["in a header", "in the first message"])
+async def test_what_a_token_has_opened_is_cut_once_another_one_counts(
+    client: aiohttp.ClientSession, base: str, server: Serving, upstream: Upstream, shown: str
+) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"} if shown == "in a header" else {}
+    first = {} if headers else {"params": {"auth": {"token": TOKEN}}}
+    async with client.ws_connect(f"{base}/socket", headers=headers) as socket:
+        await socket.receive()
+        await socket.send_json(first)
+        await socket.receive()
+        server.provisioner.token.take_up("another")
+        assert (await socket.receive()).type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
+        async with asyncio.timeout(30):
+            await upstream.gone.wait()
+    async with client.get(f"{base}/echo", headers={"Authorization": f"Bearer {TOKEN}"}) as response:
+        assert dict((await response.json())["headers"])["Authorization"] == f"Bearer {TOKEN}"
 
 
 async def test_a_websocket_closed_by_the_gateway_is_closed_with_its_reason(

@@ -228,7 +228,7 @@ def test_another_operator_namespace_founds_no_installation(system: System, pool:
 
     assert done.code == 1
     assert "name the namespace of the operator with --operator-namespace" in done.said
-    assert system.api.find("secrets", "agentpool-installation") is None
+    assert system.api.find("configmaps", "agentpool-installation") is None
 
 
 def test_an_api_server_that_does_not_answer_is_one_sentence(system: System, terminal: Terminal, tmp_path: Path) -> None:
@@ -253,13 +253,15 @@ def test_rights_that_are_lacking_are_named(terminal: Terminal, tmp_path: Path) -
     with strict_server(tmp_path, {}) as config:
         instance = terminal.run("logs", "x", "--kubeconfig", config)
     with strict_server(tmp_path, {INSTANCE: instance_body({"process": {}})}) as config:
-        secret = terminal.run("logs", "x", "--kubeconfig", config, "--operator-namespace", "ops")
+        founded = terminal.run("logs", "x", "--kubeconfig", config, "--operator-namespace", "ops")
 
     assert instance.said == (
         'agentpool: you lack the right to get agentinstances in namespace team: User "eve" cannot get that\n'
     )
-    assert secret.said.startswith("agentpool: you lack the right to get Secret agentpool-installation in namespace ops")
-    assert (instance.code, secret.code) == (1, 1)
+    assert founded.said.startswith(
+        "agentpool: you lack the right to get ConfigMap agentpool-installation in namespace ops"
+    )
+    assert (instance.code, founded.code) == (1, 1)
 
 
 def test_a_backend_that_is_not_known_is_told(terminal: Terminal, tmp_path: Path) -> None:

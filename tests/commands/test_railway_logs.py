@@ -18,7 +18,7 @@ from tests.commands.strict import INSTANCE, OBJECTS, instance_body, strict_serve
 from tests.doubles.listed import ListedBackend
 
 POOL = f"{OBJECTS}/agentpools/p"
-INSTALLATION = {"/api/v1/namespaces/default/secrets/agentpool-installation": {"data": {"id": "aWQ=", "key": "a2V5"}}}
+INSTALLATION = {"/api/v1/namespaces/default/configmaps/agentpool-installation": {"data": {"id": "id"}}}
 
 
 def backend(token: str = "old", environment: str = "e") -> dict[str, Any]:

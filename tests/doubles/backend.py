@@ -23,6 +23,10 @@ class Machine:
     ready_at: float
     keys: bool = True
     """Whether its runtime knows idempotency keys."""
+    rotates: bool = True
+    """Whether its runtime takes up the token that an order brings."""
+    taken_up: str | None = field(default=None, repr=False)
+    """The token that it has taken up."""
     exited: str | None = None
     stopping: bool = False
     hung_until: float = 0.0
@@ -57,6 +61,11 @@ class Machine:
         return f"memory://{self.order.uid}"
 
     @property
+    def token(self) -> str:
+        """What opens its program."""
+        return self.taken_up or self.order.env["OPENCLAW_GATEWAY_TOKEN"]
+
+    @property
     def lives(self) -> bool:
         """Whether the program runs, well or not."""
         return self.exited is None
@@ -89,6 +98,7 @@ class Habits:
     hint_delay: tuple[float, float] = (0.01, 0.01)
     hints_lost: float = 0.0
     keys: Callable[[LaunchOrder], bool] = lambda _: True
+    rotates: Callable[[LaunchOrder], bool] = lambda _: True
     refused: Callable[[LaunchOrder], bool] = lambda _: False
     barred: Barred | None = None
     """What every launch is answered with, if anything."""
@@ -116,7 +126,9 @@ class Machines:
             if self.habits.barred is not None:
                 raise self.habits.barred
             ready_at = self._now() + self._random.uniform(*self.habits.boot)
-            machine = self.running[order.uid] = Machine(order, ready_at, self.habits.keys(order))
+            machine = self.running[order.uid] = Machine(
+                order, ready_at, self.habits.keys(order), self.habits.rotates(order)
+            )
             self.all.append(machine)
             self.launches[order.uid] += 1
             if self.habits.build[1] or self.habits.deploy[1]:

@@ -1,5 +1,6 @@
 """An API server in memory, as far as the controller can tell it from a real one: its state, and its port."""
 
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from controller.errors import Conflict, Missing, Refused
 from controller.model import KINDS, AgentClaim, AgentInstance, AgentPool, Resource
-from controller.ports import Announcement, AnyResource
+from controller.ports import Announcement, AnyResource, StoredSecret
 from tests.doubles.wire import Wire
 
 ObjectKey = tuple[str, str]
@@ -56,6 +57,10 @@ class ApiServer:
         self._versions = count(1000)
         self._uids = count(1)
         self.secrets: dict[ObjectKey, Mapping[str, str]] = {}
+        """Those of users."""
+        self.owned_secrets: dict[ObjectKey, Document] = {}
+        """Those that controllers made."""
+        self.secret_reads = 0
         self.config_maps: dict[ObjectKey, Mapping[str, str]] = {}
         self.events: list[tuple[str, Announcement]] = []
         self.writes: list[Write] = []
@@ -158,6 +163,45 @@ class ApiServer:
         marked = {"deletionTimestamp": _stamp(self._clock()), "generation": meta["generation"] + 1}
         return self._store(kind, old.document | {"metadata": meta | marked}, old, by)  # type: ignore[return-value]
 
+    def read_secret(self, namespace: str, name: str) -> StoredSecret:
+        """A Secret, whoever made it."""
+        key = namespace, name
+        if key in self.secrets:
+            return StoredSecret(name, "1", None, self.secrets[key])
+        if key not in self.owned_secrets:
+            raise Missing(f"secrets {name!r} not found")
+        document = self.owned_secrets[key]
+        meta, data = document["metadata"], document["data"]
+        owner = next((reference["uid"] for reference in meta.get("ownerReferences", ())), None)
+        content = {entry: b64decode(value).decode() for entry, value in data.items()}
+        return StoredSecret(meta["uid"], meta["resourceVersion"], owner, content, document["type"])
+
+    def create_secret(self, namespace: str, body: Mapping[str, Any], *, by: str) -> StoredSecret:
+        """Create a Secret."""
+        name = body["metadata"]["name"]
+        self.writes.append(Write(by, "create", "Secret", "", name))
+        if (namespace, name) in self.secrets.keys() | self.owned_secrets.keys():
+            raise Conflict(f"secrets {name!r} already exists")
+        made = {"uid": f"secret-{next(self._uids)}", "resourceVersion": str(next(self._versions))}
+        self.owned_secrets[namespace, name] = {**body, "metadata": body["metadata"] | made}
+        return self.read_secret(namespace, name)
+
+    def patch_secret(self, namespace: str, name: str, body: Mapping[str, Any], *, by: str) -> StoredSecret:
+        """A JSON merge patch of a Secret that a controller made."""
+        self.writes.append(Write(by, "patch", "Secret", "", name))
+        old = self.owned_secrets.get((namespace, name))
+        if old is None:
+            raise Missing(f"secrets {name!r} not found")
+        wished = dict(body.get("metadata", {}))
+        for guard in ("uid", "resourceVersion"):
+            if wished.pop(guard, old["metadata"][guard]) != old["metadata"][guard]:
+                raise Conflict(f"secrets {name!r}: the precondition on {guard} does not hold")
+        new = old | {"metadata": merge(old["metadata"], wished), "data": merge(old["data"], body.get("data", {}))}
+        if new != old:
+            new["metadata"] = new["metadata"] | {"resourceVersion": str(next(self._versions))}
+            self.owned_secrets[namespace, name] = new
+        return self.read_secret(namespace, name)
+
     def collect_garbage(self) -> None:
         """What the garbage collector does: dependents go with their owner."""
         owners = {thing.metadata.uid for kind in KINDS for thing in self.list(kind)}
@@ -166,6 +210,10 @@ class ApiServer:
                 references = thing.metadata.owner_references
                 if references and not thing.metadata.deleting and not any(r.uid in owners for r in references):
                     self.delete(kind, *thing.key, by="garbage-collector")
+        for key, document in tuple(self.owned_secrets.items()):
+            references = document["metadata"].get("ownerReferences", ())
+            if references and not any(reference["uid"] in owners for reference in references):
+                del self.owned_secrets[key]
 
     def count_writes(self, by: str) -> Counter[tuple[str, str, str]]:
         """How often a client wrote what: by verb, kind and subresource."""
@@ -278,22 +326,29 @@ class MemoryCluster:
 
         return await self._wire.call(f"delete {kind.plural} {name}", effect)
 
-    async def read_secret(self, namespace: str, name: str) -> Mapping[str, str]:
-        return await self._read_content("secrets", self._server.secrets, namespace, name)
+    async def read_secret(self, namespace: str, name: str) -> StoredSecret:
+        def effect() -> StoredSecret:
+            self._server.secret_reads += 1
+            return self._server.read_secret(namespace, name)
+
+        return await self._wire.call(f"get secrets {name}", effect, write=False)
+
+    async def create_secret(self, namespace: str, body: Mapping[str, Any]) -> StoredSecret:
+        what = f"create secrets {body['metadata']['name']}"
+        return await self._wire.call(what, lambda: self._server.create_secret(namespace, body, by=self._name))
+
+    async def patch_secret(self, namespace: str, name: str, body: Mapping[str, Any]) -> StoredSecret:
+        what = f"patch secrets {name}"
+        return await self._wire.call(what, lambda: self._server.patch_secret(namespace, name, body, by=self._name))
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
-        return await self._read_content("configmaps", self._server.config_maps, namespace, name)
+        def effect() -> Mapping[str, str]:
+            if (namespace, name) not in self._server.config_maps:
+                raise Missing(f"configmaps {name!r} not found")
+            return self._server.config_maps[namespace, name]
+
+        return await self._wire.call(f"get configmaps {name}", effect, write=False)
 
     async def announce(self, announcement: Announcement) -> None:
         what = f"event {announcement.about.metadata.name} {announcement.reason}"
         await self._wire.call(what, lambda: self._server.events.append((self._name, announcement)))
-
-    async def _read_content(
-        self, plural: str, store: Mapping[ObjectKey, Mapping[str, str]], namespace: str, name: str
-    ) -> Mapping[str, str]:
-        def effect() -> Mapping[str, str]:
-            if (namespace, name) not in store:
-                raise Missing(f"{plural} {name!r} not found")
-            return store[namespace, name]
-
-        return await self._wire.call(f"get {plural} {name}", effect, write=False)

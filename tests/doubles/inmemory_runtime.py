@@ -1,11 +1,12 @@
 """The program inside the machines of ``tests.doubles.backend``, with idempotency keys or without; and its port."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from hmac import compare_digest
 from itertools import count
 
 from controller.errors import Conflict, Refused, Transient
-from controller.ports import Endpoint, Provisioned, ProvisionOrder, Readiness
+from controller.ports import UNAUTHORIZED, Endpoint, Provisioned, ProvisionOrder, Readiness
 from tests.doubles.backend import Machine, Machines
 from tests.doubles.wire import NoAnswerError, Wire
 
@@ -43,10 +44,11 @@ class Programs:
             raise Conflict("it holds a conversation already")
         if order.key not in machine.conversations:
             machine.conversations[order.key] = self._make(order)
+            machine.taken_up = order.next_token if machine.rotates else None
             self.made.append((machine, order.key))
             for observer in self.observers:
                 observer(machine, order.key)
-        return machine.conversations[order.key]
+        return replace(machine.conversations[order.key], token_rotated=machine.taken_up is not None)
 
     def conversation(self, endpoint: Endpoint) -> str | None:
         """The conversation that it is in by now."""
@@ -69,8 +71,8 @@ class Programs:
         machine = self._machines.at(endpoint.url)
         if machine is None:
             raise Transient("the connection was refused")
-        if not compare_digest(machine.order.env["OPENCLAW_GATEWAY_TOKEN"].encode(), endpoint.token.encode()):
-            raise Refused("Unauthorized", "the token is wrong")
+        if not compare_digest(machine.token.encode(), endpoint.token.encode()):
+            raise Refused(UNAUTHORIZED, "the token is wrong")
         if not self._machines.responds(machine):
             if machine.waking:
                 raise Transient("it is just being woken")

@@ -57,6 +57,9 @@ class ScriptedRuntime:
     """By path."""
     ready: bool = True
     dirty: bool = False
+    rotates: bool = True
+    """Whether it takes up the token that an order brings, as an older one does not."""
+    taken_up: str | None = None
     bound: Bound | None = None
     conversations: Counter[str] = field(default_factory=Counter)
     """How many conversations were made for each key; the empty key where the protocol has none."""
@@ -100,7 +103,7 @@ class ScriptedRuntime:
         if (request.method, request.path) == ("GET", "/pool/health") and self.protocol == "pool":
             return web.json_response({"ready": self.ready, "version": "1"}, status=200 if self.ready else 503)
         given = request.headers.get("Authorization", "").encode()
-        if not compare_digest(given, f"Bearer {self.token}".encode()):
+        if not compare_digest(given, f"Bearer {self.taken_up or self.token}".encode()):
             return _error(401, "the token is wrong")
         match request.method, request.path, self.protocol:
             case "GET", "/convos/status", _:
@@ -148,6 +151,8 @@ class ScriptedRuntime:
         key = request.headers.get("Idempotency-Key", "")
         if self.bound is not None and (self.bound.key != key or not key):
             return _error(409, "this instance belongs to another claim")
+        if self.bound is None and self.rotates:
+            self.taken_up = request.headers.get("Agentpool-Next-Token")
         bound = self.bound or self._make(key, order.get("joinUrl"))
         joining = "joinUrl" in order
         status = "pending_acceptance" if bound.pending else "joined" if joining else "created"
@@ -158,6 +163,7 @@ class ScriptedRuntime:
                 "conversationId": None if bound.pending else bound.conversation_id,
                 "joined": joining and not bound.pending,
                 "status": status,
+                **({} if self.taken_up is None else {"tokenRotated": True}),
             }
         )
 

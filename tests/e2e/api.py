@@ -88,6 +88,11 @@ class Api:
         data = self.http.get(f"/api/v1/namespaces/{namespace}/secrets/{name}").json()["data"]
         return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
+    def installation(self, namespace: str) -> str:
+        """The id with which the operator of that namespace marks what it makes."""
+        found = self.http.get(f"/api/v1/namespaces/{namespace}/configmaps/agentpool-installation").json()
+        return str(found["data"]["id"])
+
     def create_secret(self, name: str, **content: str) -> None:
         data = {key: base64.b64encode(value.encode()).decode() for key, value in content.items()}
         self.create("secrets", name, data=data)

@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -27,9 +27,10 @@ def free_port() -> int:
 class Command:
     """One agentpool process: it can be killed, stopped and started again with the same arguments."""
 
-    def __init__(self, *arguments: str, log: Path, **env: str) -> None:
+    def __init__(self, *arguments: str, log: Path, through: Sequence[str] = (), **env: str) -> None:
+        """``through``: a command that becomes this one, having confined itself."""
         self.port = free_port()
-        self._arguments = [str(EXECUTABLE), *arguments, "--http-port", str(self.port)]
+        self._arguments = [*through, str(EXECUTABLE), *arguments, "--http-port", str(self.port)]
         self._env = _environment(env)
         self._log = log
         self._checked = 0
@@ -62,6 +63,12 @@ class Command:
             return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=DEADLINE, trust_env=False, verify=False)
         except httpx.TransportError:
             return None
+
+    def post(self, path: str, content: bytes) -> httpx.Response:
+        """What it answers to something that is sent to the same port."""
+        return httpx.post(
+            f"http://127.0.0.1:{self.port}{path}", content=content, timeout=DEADLINE, trust_env=False, verify=False
+        )
 
     def readiness(self) -> tuple[int, str]:
         answer = self.get("/readyz")

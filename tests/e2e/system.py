@@ -1,9 +1,7 @@
 """A whole system: an API server, the operator, and the instances that it makes on this host."""
 
-import hmac
 import secrets
 import sys
-from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,9 +84,14 @@ class System:
         return self.instances_root / uid_of(instance)
 
     def token(self, instance: Object) -> str:
-        """The bearer token of an instance, derived as the operator derives it."""
-        key = b64decode(self.api.secret("agentpool-installation", self.operator_namespace)["key"])
-        return hmac.new(key, b"instance-token:" + uid_of(instance).encode(), "sha256").hexdigest()
+        """The bearer token of an instance; of one that is claimed, once its Secret holds no other any more."""
+        claimed = "claimRef" in self.api.get("agentinstances", name_of(instance))["spec"]
+
+        def counts() -> str:
+            content = self.api.secret(f"{name_of(instance)}-token", self.api.namespace)
+            return "" if claimed and "next-token" in content else content["token"]
+
+        return eventually(counts, lambda: self.describe(instance["spec"]["pool"]))
 
     def ask(self, instance: Object, method: str, path: str, *, token: str = "", **more: Any) -> httpx.Response:
         """Talk to the program inside an instance, with its own token unless another one is given."""

@@ -43,7 +43,8 @@ def at_rest_with_a_claim(system: System) -> None:
     system.warm("p", 2)
     system.pool_says("p", "Progressing", "False/AtRest")
     eventually(lambda: len(system.instances("p", "Claimed")) == 1)
-    # Its Event is written off the path, and the pool's counts once a second.
+    # Its Event and the Secret with its token are written off the path, and the pool's counts once a second.
+    assert system.token(system.instance_of("c"))
     eventually(lambda: system.api.events("c"))
     eventually(lambda: system.get_pool("p")["status"]["claimed"] == 1)
 

@@ -33,7 +33,7 @@ def sleeper() -> Iterator[object]:
 
 
 def installation_of(system: System) -> str:
-    return system.api.secret("agentpool-installation", system.operator_namespace)["id"]
+    return system.api.installation(system.operator_namespace)
 
 
 def strip_and_delete(system: System, name: str) -> None:

@@ -4,10 +4,12 @@ import stat
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
-from tests.e2e.api import Object
-from tests.e2e.system import System
+from tests.e2e.api import Object, condition
+from tests.e2e.conftest import Launch
+from tests.e2e.system import System, uid_of
 
 pytestmark = pytest.mark.cluster
 
@@ -41,6 +43,56 @@ def test_an_instance_is_provisioned_with_its_own_token_only(system: System, name
     assert httpx.get(first["status"]["url"] + "/convos/status", trust_env=False, timeout=30).status_code == 401
     for instance in (first, second):
         assert system.ask(instance, "GET", "/pool/health").json()["clean"] is True
+
+
+def test_at_its_claim_an_instance_gets_another_token_and_the_former_one_opens_nothing(
+    system: System, name: str
+) -> None:
+    system.pool(name)
+    [idle] = system.warm(name)
+    secret = f"{idle['metadata']['name']}-token"
+    before = system.api.secret(secret, system.api.namespace)
+    assert system.ask(idle, "GET", "/convos/status", token=before["token"]).status_code == 200
+    claim = system.claim(f"{name}-c", name)
+    system.bound(claim)
+    instance = system.instance_of(claim)
+    assert system.token(instance) == before["next-token"]
+    assert system.api.secret(secret, system.api.namespace) == {"token": before["next-token"]}
+    assert system.ask(instance, "GET", "/convos/status").status_code == 200
+    assert system.ask(instance, "GET", "/convos/status", token=before["token"]).status_code == 401
+    assert system.ask(instance, "POST", "/pool/provision", token=before["token"], json=PROVISION).status_code == 401
+    system.api.delete("agentclaims", claim)
+    system.gone("agentinstances", instance["metadata"]["name"])
+    if system.kind == "standalone":  # the genuine test server has no garbage collector
+        system.gone("secrets", secret)
+
+
+def test_nobody_gets_the_token_of_an_instance_by_naming_its_secret(system: System, name: str) -> None:
+    system.pool(name)
+    [idle] = system.warm(name)
+    secret = {"name": f"{idle['metadata']['name']}-token", "key": "token"}
+    claim = system.claim(f"{name}-c", name, instructionsFrom={"secretKeyRef": secret})
+    refused = system.claim_says(claim, "False/InstructionsNotFound")
+    assert "holds the token of an instance" in condition(refused, "Ready")["message"]
+
+
+def test_no_secret_of_the_operator_and_no_shared_key_reaches_an_agent(launch: Launch) -> None:
+    canary = "canary-0123456789abcdef"
+    system = launch(AGENTPOOL_WEBHOOK_SECRET=canary, RAILWAY_TOKEN=canary, SOME_KEY=canary)
+    system.pool("p", minIdle=2)
+    instances = system.warm("p", 2)
+    tokens = {uid_of(instance): system.token(instance) for instance in instances}
+    assert len(set(tokens.values())) == 2
+    for instance in instances:
+        for pid in system.pids(instance):
+            environment = psutil.Process(pid).environ()
+            told = " ".join(environment.values())
+            assert canary not in told
+            assert str(system.api.kubeconfig) not in told
+            others = [token for uid, token in tokens.items() if uid != uid_of(instance)]
+            assert not any(token in told for token in others)
+    former = f"/api/v1/namespaces/{system.operator_namespace}/secrets/agentpool-installation"
+    assert system.api.http.get(former).status_code == 404
 
 
 def test_only_the_operators_user_can_read_what_is_on_the_disk(system: System, name: str) -> None:

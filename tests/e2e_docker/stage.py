@@ -153,5 +153,5 @@ def set_up_docker(
 ) -> DockerSystem:
     """Start an operator that uses that engine; the engine itself need not answer yet."""
     system = set_up(kind, folder, genuine, *arguments, DOCKER_HOST=docker_host, **env)
-    installation = system.api.secret("agentpool-installation", system.operator_namespace)["id"]
+    installation = system.api.installation(system.operator_namespace)
     return DockerSystem(**vars(system), engine=Engine(docker_host), image=image, installation=installation)

@@ -23,7 +23,7 @@ from agent.proxy import forwarded_headers
 from agent.self_destruct import require_local
 from agent.server import idempotency_key
 from agent.settings import Settings
-from agent.wire import require_bearer
+from agent.token import InstanceToken, next_token
 from tests.fuzz.http import loop, received
 from tests.fuzz.target import environment, lines, target, text
 
@@ -84,7 +84,9 @@ def request_head(data: bytes) -> None:
             return
         forwarded_headers(request)
         with contextlib.suppress(AgentError):
-            require_bearer(request, "secret")
+            InstanceToken("secret", None).require(request)
+        with contextlib.suppress(AgentError):
+            next_token(request)
         with contextlib.suppress(AgentError):
             require_local(request)
         with contextlib.suppress(AgentError):
@@ -112,8 +114,8 @@ def settings(data: bytes) -> None:
 @target(
     "agent-provision-record",
     {"key": "k", "answer": {"invite_url": LINK, "conversation_id": "c", "status": "created"}},
-    {"key": None, "answer": None},
-    words='"key" "answer" "invite_url" "conversation_id" "status" : , { } null',
+    {"key": None, "answer": None, "token": "t"},
+    words='"key" "answer" "token" "invite_url" "conversation_id" "status" : , { } null',
 )
 def provision_record(data: bytes) -> None:
     with TemporaryDirectory() as folder:
@@ -121,7 +123,7 @@ def provision_record(data: bytes) -> None:
         with contextlib.suppress(UnreadableRecordError):
             record = ProvisionStore(Path(folder)).load()
             if record is not None and record.answer is not None:
-                record.answer.body()
+                record.answer.body(token_rotated=record.token is not None)
 
 
 @target(

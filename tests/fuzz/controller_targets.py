@@ -89,7 +89,7 @@ def kube_answer(data: bytes) -> None:
         for read in (page_in, lease_in, text_in):
             with contextlib.suppress(AgentpoolError):
                 read(answer)
-        secret_in(answer, "n", "s")
+        secret_in(answer)
 
 
 @target(

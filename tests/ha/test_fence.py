@@ -24,6 +24,8 @@ LOOKS = {
 }
 EFFECTS = {
     "create",
+    "create_secret",
+    "patch_secret",
     "patch",
     "delete",
     "announce",

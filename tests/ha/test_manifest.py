@@ -8,23 +8,27 @@ import yaml
 
 from controller.settings import Settings
 
-MANIFEST = Path(__file__).parents[2] / "manifests" / "operator" / "operator.yaml"
+MANIFESTS = Path(__file__).parents[2] / "manifests" / "operator"
 
 
-def document(kind: str) -> dict[str, Any]:
-    (found,) = [each for each in yaml.safe_load_all(MANIFEST.read_text()) if each["kind"] == kind]
-    assert isinstance(found, dict)
+def documents(kind: str) -> list[dict[str, Any]]:
+    found = [each for path in MANIFESTS.glob("*.yaml") for each in yaml.safe_load_all(path.read_text())]
+    return [each for each in found if each["kind"] == kind]
+
+
+def deployment() -> dict[str, Any]:
+    (found,) = documents("Deployment")
     return found
 
 
 def test_there_is_a_standby_and_a_roll_out_never_takes_the_last_one_that_is_ready() -> None:
-    spec = document("Deployment")["spec"]
+    spec = deployment()["spec"]
     assert spec["replicas"] >= 2
     assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 
 
-def test_the_role_lets_it_make_one_lease_and_keep_it_and_nothing_more() -> None:
-    rules = [rule for rule in document("Role")["rules"] if "leases" in rule["resources"]]
+def test_the_roles_let_it_make_one_lease_and_keep_it_and_nothing_more() -> None:
+    rules = [rule for role in documents("Role") for rule in role["rules"] if "leases" in rule["resources"]]
     assert {verb: rule.get("resourceNames") for rule in rules for verb in rule["verbs"]} == {
         "create": None,
         "get": [Settings().lease_name],
@@ -33,7 +37,7 @@ def test_the_role_lets_it_make_one_lease_and_keep_it_and_nothing_more() -> None:
 
 
 def test_a_stop_has_more_time_than_giving_the_lease_up_takes() -> None:
-    pod = document("Deployment")["spec"]["template"]["spec"]
+    pod = deployment()["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] > Settings().lease_duration_seconds
 
 

@@ -5,7 +5,6 @@ from random import Random
 
 from controller.model import AgentClaim, ClaimPhase, InstancePhase
 from controller.ports import FixedPlace
-from controller.reconcile.credentials import Installation
 from controller.reconcile.loop import Controller, Ports, Tuning
 from controller.reconcile.relist import Relist
 from controller.reconcile.view import View
@@ -40,7 +39,6 @@ class Standby:
             cluster=self.cluster,
             runtime=MemoryRuntime(self._world.programs, Direct()),
             backends={"process": FixedPlace(MemoryBackend(self._world.machines, Direct()))},
-            installation=Installation("simulation", b"a key for the tokens of instances"),
             clock=virtualtime.now,
             random=Random(2),
         )

@@ -45,6 +45,26 @@ def test_a_url_that_cannot_be_one_is_told_before_anything_begins(tmp_path: Path,
         open_ledger(LedgerOptions("sqlite:///x", tmp_path), clock)
 
 
+@pytest.mark.parametrize("password", ["canary/b", "canary@b", "a@canary", "a:canary/", "a/canary@b"])
+def test_a_password_that_is_not_encoded_does_not_pass_for_a_host(password: str, tmp_path: Path, clock: Clock) -> None:
+    with pytest.raises(Misconfigured, match="percent-encoded") as error:
+        open_ledger(LedgerOptions(f"postgresql://me:{password}@db:5432/agentpool", tmp_path), clock)
+    assert "canary" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me@db/agentpool",
+        "postgresql://me:a%2Fb%40c@one:1,two:2/agentpool",
+        "postgresql:///agentpool?host=%2Fvar%2Frun",
+        "host=db port=5432 user=me@domain password=a/b@c",
+    ],
+)
+def test_a_url_that_libpq_takes_is_taken(url: str, tmp_path: Path, clock: Clock) -> None:
+    open_ledger(LedgerOptions(url, tmp_path), clock)
+
+
 def test_a_strict_one_needs_a_database() -> None:
     with pytest.raises(ValidationError, match="no database is named: set AGENTPOOL_DATABASE_URL or DATABASE_URL"):
         Settings(ledger_strict=True)

@@ -10,7 +10,6 @@ import pytest
 
 from controller.errors import Conflict, Missing, Refused, Transient
 from controller.model import AgentClaim, ClaimPhase
-from controller.reconcile.credentials import Installation
 from controller.reconcile.loop import Controller, Ports
 from tests.doubles import virtualtime
 from tests.doubles.backend import Machines
@@ -48,7 +47,6 @@ async def controlling(wire: Faulty) -> AsyncIterator[ApiServer]:
         cluster=MemoryCluster(server, wire),
         runtime=MemoryRuntime(Programs(Machines(Random(0))), Direct()),
         backends={},
-        installation=Installation("tests", b"a key for the tokens of instances"),
         clock=virtualtime.now,
         random=Random(0),
     )

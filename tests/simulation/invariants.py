@@ -61,7 +61,7 @@ class Invariants:
     def _excused(self) -> bool:
         """Whether two controllers work, or a request had its effect behind its sender's back."""
         return self._recently_two() or any(
-            what.startswith(("patch agentinstances", "create", "delete"))
+            what.startswith(("patch agentinstances", "create agent", "delete"))
             for process in self._processes
             for what, at in process.stray_calls.items()
             if at >= self._now() - HEARSAY_SECONDS
@@ -172,6 +172,7 @@ class Invariants:
         yield from self._claims_at_rest()
         yield from self._instances_at_rest()
         yield from self._machines_at_rest()
+        yield from self._secrets_at_rest()
         for pool in self._server.list(AgentPool):
             yield from self._pool_at_rest(pool)
         owners = {instance.metadata.uid for instance in self._server.list(AgentInstance)}
@@ -230,6 +231,28 @@ class Invariants:
                 yield f"{instance.metadata.name}, which a claim holds, is paused"
             if reference is not None and machine.agent_name != reference.agent_name:
                 yield f"{instance.metadata.name} is shown as {machine.agent_name}, not as {reference.agent_name}"
+
+    def _secrets_at_rest(self) -> Iterator[str]:
+        """Nobody's token is left, and each Secret holds the one that opens its instance; after a claim no other."""
+        self._server.collect_garbage()
+        for namespace, name in self._server.owned_secrets:
+            owner = self._server.by_uid(AgentInstance, self._server.read_secret(namespace, name).owner or "")
+            if owner is None or name != f"{owner.metadata.name}-token":
+                yield f"Secret {name} has no owner"
+        for instance in self._server.list(AgentInstance):
+            machine, key = self._machines.running.get(instance.metadata.uid), instance.metadata
+            if machine is None:
+                continue
+            stored = self._server.owned_secrets.get((key.namespace, f"{key.name}-token"))
+            if stored is None:
+                yield f"{key.name} runs and has no Secret"
+                continue
+            content = self._server.read_secret(key.namespace, f"{key.name}-token").content
+            # Of one that crashed before anybody could ask it, nobody knows which of the two opens it.
+            if machine.token not in content.values() or (machine.lives and content["token"] != machine.token):
+                yield f"the Secret of {key.name} holds a token that does not open it"
+            if instance.status.phase is InstancePhase.CLAIMED and "next-token" in content:
+                yield f"{key.name} is claimed, and its Secret still holds two tokens"
 
     def _pool_at_rest(self, pool: AgentPool) -> Iterator[str]:
         name, spec = pool.metadata.name, pool.spec

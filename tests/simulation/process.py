@@ -9,8 +9,8 @@ from typing import Generic, Literal, TypeVar
 
 from controller.errors import AgentpoolError, Conflict, Transient
 from controller.ports import FixedPlace
-from controller.reconcile.credentials import Installation
 from controller.reconcile.fence import FencedCluster, FencedRuntime, fenced
+from controller.reconcile.formerkey import FormerKey
 from controller.reconcile.loop import Controller, Ports, Tuning
 from tests.doubles import virtualtime
 from tests.doubles.backend import Machines, MemoryBackend, MemoryProvider
@@ -50,6 +50,7 @@ class Surroundings:
     record: Callable[[str], None]
     ledger: InMemoryLedger | None = None
     """That of the youngest process: what it holds outlives the process."""
+    former_key: FormerKey | None = None
 
 
 class Request(Generic[T]):
@@ -184,10 +185,10 @@ class Process:
                 "process": fenced(FixedPlace(MemoryBackend(around.machines, wires["backend"])), self.ask_fence),
                 "railway": fenced(MemoryProvider(around.machines, wires["backend"]), self.ask_fence),
             },
-            installation=Installation("simulation", b"a key for the tokens of instances"),
             clock=virtualtime.now,
             random=random,
             ledger=around.ledger,
+            former_key=around.former_key,
         )
         self.controller = Controller(self._ports, TUNING)
         self.watch = Watch(around.server, self._deliver, random, manners)

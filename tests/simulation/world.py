@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from controller.errors import AgentpoolError
 from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimPhase, InstancePhase
+from controller.reconcile.formerkey import FormerKey
 from tests.doubles import virtualtime
 from tests.doubles.backend import Habits, Machines
 from tests.doubles.cluster import ApiServer, Change
@@ -58,6 +59,7 @@ class World:
         manners: WatchManners | None = None,
         habits: Habits | None = None,
         ledger: Literal["", "lax", "strict"] = "",
+        former_key: FormerKey | None = None,
     ) -> None:
         self.random = Random(f"users {seed}")
         self._random = Random(f"world {seed}")
@@ -72,7 +74,9 @@ class World:
         self.invariants = Invariants(self.server, self.machines, self.programs, self.processes)
         self.server.observers.append(self._changed)
         kept = InMemoryLedger(virtualtime.now, strict=ledger == "strict") if ledger else None
-        self._around = Surroundings(self.server, self.machines, self.programs, self.weather, self.record, kept)
+        self._around = Surroundings(
+            self.server, self.machines, self.programs, self.weather, self.record, kept, former_key
+        )
         self._last_write = 0.0
 
     # Controllers.

@@ -28,6 +28,7 @@ LOG_SECONDS = 30.0
 LEISURE = 10
 """Reading the table takes at most one part in so many of the time, however many processes the host has."""
 UNKNOWN_EXIT = "exited (with what code is not known: it outlived the operator that started it)"
+LAST_LINE = "; last line of its log: "
 
 Work = tuple[Instance, list[Process]]
 
@@ -104,7 +105,8 @@ class Watch:
             if not await self.write(instance, disk=not ending, exit=message) and not members:
                 # A person, or another controller, removed it.
                 del self.instances[instance.record.uid]
-            log.info("instance %s %s", instance.record.uid, message)
+            # Only how it ended: the last line of its log may hold what it was given in confidence.
+            log.info("instance %s %s", instance.record.uid, message.partition(LAST_LINE)[0])
             self._tell(instance.record.remote())
 
     async def write(self, instance: Instance, *, disk: bool = True, **changes: object) -> bool:
@@ -195,7 +197,7 @@ class Watch:
         if instance.doomed is not None:
             return instance.doomed
         line = last_line(self._homes.log(instance.record.uid))
-        return (how or UNKNOWN_EXIT) + (f"; last line of its log: {line}" if line else "")
+        return (how or UNKNOWN_EXIT) + (f"{LAST_LINE}{line}" if line else "")
 
     def _keep_logs_small(self, uids: tuple[str, ...]) -> None:
         for uid in uids:

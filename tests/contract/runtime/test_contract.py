@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from controller.errors import Conflict, Refused
-from controller.ports import Provisioned, Readiness
+from controller.ports import UNAUTHORIZED, Provisioned, Readiness
 from controller.runtime import HttpRuntime
 from tests.contract.runtime.conftest import PATIENCE, QUICK, Subject, open_link, order, waiting_link
+from tests.doubles.runtime import ScriptedRuntime
 
 ONE_AGENT = pytest.mark.parametrize("subject", [*QUICK, "agent pool"], indirect=True)
 """For what the agent does alike in both protocols: its start is what takes the time."""
@@ -96,3 +97,32 @@ async def test_another_instances_token_is_refused(runtime: HttpRuntime, subject:
         await runtime.conversation(stranger, timeout=PATIENCE)
     assert refusal.value.reason == "Unauthorized"
     assert await runtime.conversation(subject.endpoint, timeout=PATIENCE) is None
+
+
+@ONE_AGENT
+async def test_a_token_that_an_order_brings_opens_it_from_then_on_where_the_protocol_has_that(
+    runtime: HttpRuntime, subject: Subject
+) -> None:
+    brought = "7e" * 32
+    given = replace(order(), next_token=brought)
+    first = await runtime.provision(subject.endpoint, given, timeout=PATIENCE)
+    assert first.token_rotated == (subject.endpoint.protocol == "pool")
+    before, after = subject.endpoint, replace(subject.endpoint, token=brought)
+    counts, other = (after, before) if first.token_rotated else (before, after)
+
+    assert await runtime.conversation(counts, timeout=PATIENCE) == first.conversation_id
+    with pytest.raises(Refused) as refusal:
+        await runtime.conversation(other, timeout=PATIENCE)
+    assert refusal.value.reason == UNAUTHORIZED
+    assert await runtime.probe(counts, timeout=PATIENCE) == Readiness(True, "")
+    if first.token_rotated:
+        assert await runtime.provision(after, given, timeout=PATIENCE) == first
+        with pytest.raises(Refused):
+            await runtime.provision(before, given, timeout=PATIENCE)
+
+
+async def test_an_older_runtime_ignores_the_token_that_an_order_brings(runtime: HttpRuntime) -> None:
+    async with ScriptedRuntime("pool", rotates=False) as older:
+        given = replace(order(), next_token="7e" * 32)
+        assert not (await runtime.provision(older.endpoint, given, timeout=PATIENCE)).token_rotated
+        assert await runtime.conversation(older.endpoint, timeout=PATIENCE)

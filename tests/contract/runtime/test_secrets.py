@@ -3,15 +3,16 @@
 import logging
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from controller.core.sentence import LONGEST_SENTENCE, quoted
 from controller.errors import AgentpoolError, Refused, Transient
 from controller.ports import Endpoint, ProvisionOrder
 from controller.runtime import HttpRuntime
-from controller.runtime.sentence import LONGEST_SENTENCE, quoted
 from tests.contract.runtime.conftest import PATIENCE, order
 from tests.doubles.runtime import (
     TOKEN,
@@ -27,11 +28,12 @@ from tests.doubles.runtime import (
 
 INSTRUCTIONS = "You are the concierge. The password of the safe is swordfish-4711.\nNever tell it."
 LINK = "https://dev.convos.org/v2?i=c2VjcmV0LWludml0ZS1zbHVn"
-SECRETS = (TOKEN, "swordfish-4711", "c2VjcmV0LWludml0ZS1zbHVn")
+NEXT = "n3xt-t0ken-0f-this-instance"
+SECRETS = (TOKEN, NEXT, "swordfish-4711", "c2VjcmV0LWludml0ZS1zbHVn")
 
 
 def secret_order() -> ProvisionOrder:
-    return order(instructions=INSTRUCTIONS, join_url=LINK)
+    return replace(order(instructions=INSTRUCTIONS, join_url=LINK), next_token=NEXT)
 
 
 async def echoes(runtime: ScriptedRuntime, request: web.Request) -> web.StreamResponse:

@@ -12,12 +12,13 @@ def quoted(text: str, secrets: Iterable[str]) -> str:
     """The text on one line, shortened, without control characters; nothing of it if it repeats a part of a secret."""
     line = "".join(character if character.isprintable() else " " for character in text[: 4 * LONGEST_SENTENCE])
     line = " ".join(line.split())
-    if any(_repeats(line, secret) for secret in secrets):
+    if any(repeats(line, secret) for secret in secrets):
         return "its own words are left out because they repeat what was sent in confidence"
     return line if len(line) <= LONGEST_SENTENCE else f"{line[: LONGEST_SENTENCE - 1].rstrip()}…"
 
 
-def _repeats(line: str, secret: str) -> bool:
+def repeats(line: str, secret: str) -> bool:
+    """Whether a part of the secret that is long enough to matter is in the line."""
     # As in the line, or a line break inside the secret would hide it.
     secret = " ".join(secret.split())
     width = min(_FRAGMENT, len(secret))
