@@ -14,7 +14,7 @@ WORKERS ?= auto
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-openclaw chaos storm verify crds docs bench lock fmt clean
+.PHONY: help install demo run test test-openclaw chaos storm fuzz verify audit crds docs sbom bench lock fmt clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -52,7 +52,11 @@ chaos: install ## kill operator, Docker engine and containers at random for SECO
 storm: install ## INSTANCES=50 on a twin of Railway that fails in many ways, the operator killed: nothing doubled, nothing lost
 	@AGENTPOOL_STORM_INSTANCES=$(INSTANCES) $(BIN)/python -m pytest -p tests.tooling.skips -r fE -k "standalone and large" -o log_cli_level=INFO tests/e2e_railway/test_storm.py $(ARGS)
 
-verify: install ## style, types, layers, and whether the generated files are up to date
+fuzz: install ## atheris for SECONDS=120 on every parser of bytes from outside; ARGS names some of them
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --requirement tests/fuzz/requirements.lock || { echo "make: atheris has no wheel for $$($(BIN)/python --version) on this machine: take Python 3.11 to 3.14 on Linux with x86_64 (make test runs hypothesis on the same targets)" >&2; exit 1; }
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
+verify: install ## style, types, layers, advisories, and whether the generated files are up to date
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict
@@ -60,12 +64,20 @@ verify: install ## style, types, layers, and whether the generated files are up 
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m controller.model.crd --check crds
 	@$(BIN)/python -m tests.tooling.reference --check docs/reference.md
+	@$(BIN)/python -m tests.tooling.sbom --check
+	@$(MAKE) audit
+
+audit: install ## hold the locked packages against known advisories; says so where none can be had, REQUIRE_AUDIT=1 fails
+	@$(BIN)/python -m tests.tooling.audit requirements.lock agent/requirements.lock tests/fuzz/requirements.lock
 
 crds: install ## write crds/ from the models
 	@$(BIN)/python -m controller.model.crd crds
 
 docs: install ## write docs/reference.md from the resources, commands, settings and metrics
 	@$(BIN)/python -m tests.tooling.reference docs/reference.md
+
+sbom: install ## write sbom.cdx.json and agent/sbom.cdx.json, what operator and agent consist of, from the lock files
+	@$(BIN)/python -m tests.tooling.sbom
 
 bench: install ## how fast claims are bound, and what that costs
 	@$(BIN)/python -m tests.bench $(ARGS)
@@ -74,11 +86,12 @@ lock: ## pin the dependencies of pyproject.toml anew, hashes included (needs uv)
 	@command -v uv >/dev/null || { echo "make: there is no uv: install it with: python3 -m pip install uv" >&2; exit 1; }
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
 	uv pip compile agent/requirements.in --constraints requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file agent/requirements.lock
+	uv pip compile tests/fuzz/requirements.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file tests/fuzz/requirements.lock
 
 fmt: install ## format the code and mend what can be mended by itself
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
 clean: ## remove .venv and all caches; .agentpool, with the data of make run, stays
-	rm -rf $(VENV) build dist bench-results *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist bench-results *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz
 	find agent controller tests -name __pycache__ -type d -prune -exec rm -rf {} +

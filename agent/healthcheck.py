@@ -20,16 +20,22 @@ def check(port: str) -> tuple[bool, str]:
         connection.request("GET", "/pool/health")
         response = connection.getresponse()
         content = response.read(_LARGEST_ANSWER)
-        told = json.loads(content)
     except (OSError, http.client.HTTPException) as error:
         return False, f"nothing answers on port {port}: {type(error).__name__}"
-    except ValueError:
-        return False, f"port {port} answered {response.status} with something that is no JSON"
     finally:
         connection.close()
-    if response.status == 200 and isinstance(told, dict) and told.get("ready") is True:
+    return judge(port, response.status, content)
+
+
+def judge(port: str, status: int, content: bytes) -> tuple[bool, str]:
+    """Whether an answer means ready, and a line about it."""
+    try:
+        told = json.loads(content)
+    except (ValueError, RecursionError):
+        return False, f"port {port} answered {status} with something that is no JSON"
+    if status == 200 and isinstance(told, dict) and told.get("ready") is True:
         return True, "ready"
-    return False, f"not ready ({response.status})"
+    return False, f"not ready ({status})"
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import orjson
 
@@ -43,6 +43,15 @@ class ProvisionRecord:
     """The bearer token that the request brought, which counts from then on; None: the one of the launch does."""
 
 
+def _answer(value: dict[str, Any]) -> Answer:
+    answer = Answer(**value)
+    if answer.status not in get_args(Outcome) or not all(
+        isinstance(text, str | None) for text in (answer.invite_url, answer.conversation_id)
+    ):
+        raise TypeError("the answer is of another shape than this release writes")
+    return answer
+
+
 class UnreadableRecordError(Exception):
     """The record on disk cannot be read, so nobody knows whether this instance was provisioned."""
 
@@ -57,12 +66,10 @@ class ProvisionStore:
         """Read the record; None when this instance was never provisioned."""
         try:
             value = orjson.loads(self._path.read_bytes())
-            answer = value["answer"]
-            return ProvisionRecord(
-                key=value["key"],
-                answer=None if answer is None else Answer(**answer),
-                token=value.get("token"),
-            )
+            key, answer, token = value["key"], value["answer"], value.get("token")
+            if not (isinstance(key, str | None) and isinstance(token, str | None)):
+                raise TypeError("the key or the token is no text")
+            return ProvisionRecord(key=key, answer=None if answer is None else _answer(answer), token=token)
         except FileNotFoundError:
             return None
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:

@@ -74,7 +74,7 @@ class PoolRoutes:
     async def provision(self, request: web.Request) -> web.Response:
         """Bind this instance to its one conversation."""
         self._provisioner.token.require(request)
-        key, token = _idempotency_key(request), next_token(request)
+        key, token = idempotency_key(request), next_token(request)
         body = ProvisionRequest.parse(await request.read(), self._settings.network)
         done = await self._provisioner.provision(key, body, token)
         return answer(done.body(token_rotated=self._provisioner.rotated))
@@ -148,7 +148,8 @@ async def serving(
             await runner.cleanup()
 
 
-def _idempotency_key(request: web.Request) -> str | None:
+def idempotency_key(request: web.Request) -> str | None:
+    """The key under which a repeated order is the same one; None without. Raise 400 when it is not usable."""
     key = request.headers.get("Idempotency-Key", "").strip()
     if len(key) > LONGEST_KEY or not key.isascii() or not key.isprintable():
         raise AgentError(400, f"Idempotency-Key is not usable: send at most {LONGEST_KEY} printable ASCII characters.")

@@ -137,7 +137,7 @@ def _host(environment: Mapping[str, str]) -> str:
 
 def _port(environment: Mapping[str, str], variable: str, *, default: int) -> int:
     text = environment.get(variable, "").strip() or str(default)
-    if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= 65535):
         raise SettingsError(f"{variable}={text!r} is not a port: use 0 (chosen by the system) to 65535.")
     return int(text)
 

@@ -99,47 +99,51 @@ class PoolApi:
             with _deadline(deadline_seconds), _open(request, deadline_seconds) as response:
                 status, content = response.status, response.read(LARGEST_ANSWER + 1)
         except TimeoutError:
-            raise self._away(f"did not answer within {deadline_seconds:g} s") from None
+            raise _away(f"did not answer within {deadline_seconds:g} s") from None
         except (OSError, http.client.HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             if isinstance(reason, TimeoutError):
-                raise self._away(f"did not answer within {deadline_seconds:g} s") from None
-            raise self._away(f"cannot be reached ({type(reason).__name__})") from None
-        return self._judge(status, self._read(content))
+                raise _away(f"did not answer within {deadline_seconds:g} s") from None
+            raise _away(f"cannot be reached ({type(reason).__name__})") from None
+        return read_answer(status, content, token=self.token)
 
-    def _read(self, content: bytes) -> Mapping[str, Any] | None:
-        if len(content) > LARGEST_ANSWER:
-            return None
-        try:
-            value = json.loads(content)
-            # Nobody who can make the operator repeat the token gets it printed.
-            value = json.loads(json.dumps(value).replace(json.dumps(self.token)[1:-1], "[token]"))
-        except (ValueError, RecursionError):
-            return None
-        return value if isinstance(value, dict) else None
 
-    def _judge(self, status: int, body: Mapping[str, Any] | None) -> Answer:
-        if 300 <= status < 400:
-            raise CommandError(
-                Exit.USAGE, f"POOL_URL answers with a redirect ({status}), which is not followed: it must be final."
-            )
-        if status in _NO_SUCH_API:
-            raise CommandError(
-                Exit.REFUSED, f"The operator at POOL_URL does not offer this: it has no API for agents ({status})."
-            )
-        if body is None:
-            raise self._away(f"answered {status} with something that no operator answers")
-        answer = Answer(status, body)
-        if status < 300 or body.get("status") == "pool_full":
-            return answer
-        told = answer.text("error") or "it did not say why"
-        if status >= 500 or status in _AGAIN:
-            raise self._away(f"cannot do it now ({status}): {told}")
-        raise CommandError(Exit.REFUSED, f"The operator refused ({status}): {told}")
+def read_answer(status: int, content: bytes, *, token: str) -> Answer:
+    """A JSON object with a status below 400, or of a full pool; CommandError for all else."""
+    if 300 <= status < 400:
+        raise CommandError(
+            Exit.USAGE, f"POOL_URL answers with a redirect ({status}), which is not followed: it must be final."
+        )
+    if status in _NO_SUCH_API:
+        raise CommandError(
+            Exit.REFUSED, f"The operator at POOL_URL does not offer this: it has no API for agents ({status})."
+        )
+    body = _object(content, token)
+    if body is None:
+        raise _away(f"answered {status} with something that no operator answers")
+    answer = Answer(status, body)
+    if status < 300 or body.get("status") == "pool_full":
+        return answer
+    told = answer.text("error") or "it did not say why"
+    if status >= 500 or status in _AGAIN:
+        raise _away(f"cannot do it now ({status}): {told}")
+    raise CommandError(Exit.REFUSED, f"The operator refused ({status}): {told}")
 
-    @staticmethod
-    def _away(what: str) -> CommandError:
-        return CommandError(Exit.UNREACHABLE, f"The operator at POOL_URL {what.rstrip('.')}. Try again later.")
+
+def _object(content: bytes, token: str) -> Mapping[str, Any] | None:
+    if len(content) > LARGEST_ANSWER:
+        return None
+    try:
+        value = json.loads(content)
+        # Nobody who can make the operator repeat the token gets it printed.
+        value = json.loads(json.dumps(value).replace(json.dumps(token)[1:-1], "[token]"))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _away(what: str) -> CommandError:
+    return CommandError(Exit.UNREACHABLE, f"The operator at POOL_URL {what.rstrip('.')}. Try again later.")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

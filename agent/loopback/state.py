@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from agent.durable import write_durably
+from agent.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,22 @@ class StateFiles:
         self._workspace = state_dir / "workspace"
 
     def load(self) -> State:
-        """Read the state; a fresh one when there is none."""
+        """Read the state; a fresh one when there is none. SettingsError when it is damaged."""
         try:
             value = orjson.loads(self._state.read_bytes())
         except FileNotFoundError:
             # A key without a state is what a create leaves that was killed between the two.
             return State(inbox_id="unknown") if self._key.exists() else State()
-        for part in ("conversation", "waiting"):
-            value[part] = Conversation(**value[part]) if value[part] is not None else None
-        return State(**value)
+        except orjson.JSONDecodeError:
+            value = None
+        try:
+            for part in ("conversation", "waiting"):
+                value[part] = Conversation(**value[part]) if value[part] is not None else None
+            return State(**value)
+        except (KeyError, TypeError):
+            raise SettingsError(
+                f"{self._state} is damaged, so nobody knows what this account is bound to: start a fresh instance."
+            ) from None
 
     def save(self, state: State) -> None:
         """Replace the state durably."""
@@ -76,12 +84,12 @@ class StateFiles:
             file.write(orjson.dumps(message) + b"\n")
 
     def messages(self) -> list[dict[str, Any]]:
-        """Every whole message, oldest first; a last line torn by a kill is left out."""
+        """Every whole message, oldest first; a last line torn by a kill is left out, and so is what is damaged."""
         try:
             lines = self._messages.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
-        return [orjson.loads(line) for line in lines[:-1]]
+        return [message for line in lines[:-1] if (message := _message(line)) is not None]
 
     def mend_messages(self) -> None:
         """Cut off a torn last line, so that the next message starts on a line of its own."""
@@ -98,3 +106,11 @@ class StateFiles:
         self._key.unlink(missing_ok=True)
         self._messages.unlink(missing_ok=True)
         shutil.rmtree(self._workspace, ignore_errors=True)
+
+
+def _message(line: bytes) -> dict[str, Any] | None:
+    try:
+        message = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return message if isinstance(message, dict) else None

@@ -76,7 +76,7 @@ def keep(path: Path, config: dict[str, Any]) -> Kept:
     """Bring the file in line with a rendering, as this module's description says."""
     record = path.with_name(f"{path.name}.rendered")
     content = orjson.dumps(config, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    known = record.read_text().split() if record.exists() else []
+    known = record.read_text(errors="replace").split() if record.exists() else []
     there = path.read_bytes() if path.exists() else None
     if there == content and _digest(content) in known:
         return Kept.UNTOUCHED

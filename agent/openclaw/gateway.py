@@ -27,7 +27,7 @@ _LIFELINE = Path(__file__).with_name("lifeline.py")
 def openclaw(settings: Settings, environment: Mapping[str, str], log: Log) -> Gateway:
     """Lay out workspace and configuration in the state directory; SettingsError or OSError when that cannot be."""
     program = _program(settings.openclaw_command, environment)
-    plugins = tuple(_plugin(directory) for directory in settings.plugins)
+    plugins = tuple(plugin_in(directory) for directory in settings.plugins)
     port = settings.gateway_port or _free_port()
     state, token = settings.state_dir, new_token()
     environment = inner_environment(settings, environment, token)
@@ -71,7 +71,8 @@ def _program(command: tuple[str, ...], environment: Mapping[str, str]) -> tuple[
     return (str(Path(found).absolute()), *command[1:])
 
 
-def _plugin(directory: Path) -> Plugin:
+def plugin_in(directory: Path) -> Plugin:
+    """The plugin whose manifest lies in a directory, or SettingsError."""
     manifest = directory / "openclaw.plugin.json"
     try:
         name = orjson.loads(manifest.read_bytes())["id"]

@@ -35,14 +35,16 @@ def lay_out(workspace: Path, manifest: Path, package: Path = _PACKAGE) -> None:
 
 def _load(manifest: Path) -> dict[str, str]:
     try:
-        laid_out: dict[str, str] = orjson.loads(manifest.read_bytes())
+        laid_out = orjson.loads(manifest.read_bytes())
     except FileNotFoundError:
         return {}
     except orjson.JSONDecodeError:
+        laid_out = None
+    if not isinstance(laid_out, dict) or not all(isinstance(digest, str) for digest in laid_out.values()):
         raise SettingsError(
-            f"{manifest} is not JSON, so nobody knows which files of the workspace are unchanged: remove it, and every "
-            "file that is missing from the workspace is laid out again."
-        ) from None
+            f"{manifest} is not JSON with a digest of each file, so nobody knows which files of the workspace are "
+            "unchanged: remove it, and every file that is missing from the workspace is laid out again."
+        )
     return laid_out
 
 

@@ -38,7 +38,7 @@ def login_for(image: str, secret: str | None) -> Mapping[str, str] | None:
 def _entries(secret: str) -> Mapping[str, Any]:
     try:
         content = json.loads(secret)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _invalid("it is no JSON") from None
     entries = content.get("auths") if isinstance(content, dict) else None
     if not isinstance(entries, dict):
@@ -61,11 +61,12 @@ def _entry_for(image: str, entries: Mapping[str, Any]) -> Any:
 def _login(entry: Any) -> dict[str, str]:
     if not isinstance(entry, dict):
         raise ValueError("no object")
-    if token := entry.get("identitytoken"):
-        return {"identitytoken": str(token)}
+    token, auth = entry.get("identitytoken"), entry.get("auth")
+    if isinstance(token, str) and token:
+        return {"identitytoken": token}
     user, password = entry.get("username"), entry.get("password")
-    if auth := entry.get("auth"):
-        user, separator, password = base64.b64decode(str(auth), validate=True).decode().partition(":")
+    if isinstance(auth, str) and auth:
+        user, separator, password = base64.b64decode(auth, validate=True).decode().partition(":")
         if not separator:
             raise ValueError("no password")
     if not isinstance(user, str) or not isinstance(password, str):

@@ -28,6 +28,9 @@ def settings_of(options: Mapping[str, Any]) -> Settings:
             name = ".".join(str(part) for part in problem["loc"])
             click.echo(f"agentpool: setting {name}: {problem['msg'].removeprefix('Value error, ')}", err=True)
         sys.exit(2)
+    except UnicodeEncodeError:
+        click.echo("agentpool: an option or an AGENTPOOL_ variable is not UTF-8 text: write it as such", err=True)
+        sys.exit(2)
 
 
 class Invocation:

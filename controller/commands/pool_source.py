@@ -14,6 +14,10 @@ from controller.errors import Misconfigured, Missing, Refused
 from controller.model import AgentPool
 from controller.settings import Settings
 
+DEEPEST = 100
+"""Levels to which a file may be nested."""
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Python's own takes a minute for some kilobytes of brackets."""
 PULL_KEY = ".dockerconfigjson"
 
 
@@ -46,12 +50,13 @@ def pool_from_file(path: Path, name: str | None) -> PoolSource:
     """The only pool of a YAML file, or the one of that name; ``-`` is standard input."""
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-        documents = [each for each in yaml.safe_load_all(text) if isinstance(each, dict)]
+        documents = _documents(text)
     except OSError as error:
         raise Misconfigured(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise Misconfigured(f"{path} is no text: name the YAML file of a pool") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # PyYAML stumbles over tags that do not fit their values.
         raise Misconfigured(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     pools = [each for each in _items(documents) if each.get("kind") == AgentPool.kind_name]
     named = [each for each in pools if name is None or (each.get("metadata") or {}).get("name") == name]
@@ -64,6 +69,17 @@ def pool_from_file(path: Path, name: str | None) -> PoolSource:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise Refused("InvalidPool", f"{path}: {where}: {problem['msg']}") from None
+
+
+def _documents(text: str) -> list[dict[str, Any]]:
+    depth = 0
+    # Seen before anything is built: many thousand levels would overflow the stack of the C library.
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    loaded = yaml.load_all(text, Loader=_LOADER)
+    return [each for each in loaded if isinstance(each, dict)]
 
 
 def _items(documents: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:

@@ -25,17 +25,23 @@ class RailwayWebhooks:
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Serve it. All methods: an answer to some of them would tell that there is something."""
-        router.add_route("*", PATH, self._take)
 
-    async def _take(self, request: web.Request) -> web.Response:
-        known = hmac.compare_digest(request.match_info["secret"].encode(errors="replace"), self._secret)
+        async def answer(request: web.Request) -> web.Response:
+            return await self.take(request, request.match_info["secret"])
+
+        router.add_route("*", PATH, answer)
+
+    async def take(self, request: web.Request, secret: str) -> web.Response:
+        """Answer a request with that secret in its path."""
+        known = hmac.compare_digest(secret.encode(errors="replace"), self._secret)
         if not known or request.method != "POST":
             raise web.HTTPNotFound
         try:
             event = orjson.loads(await request.read())
         except orjson.JSONDecodeError:
             raise web.HTTPBadRequest(text="the body is no JSON\n") from None
-        if isinstance(event, dict) and str(event.get("type", "")).startswith("Deployment."):
+        kind = event.get("type") if isinstance(event, dict) else None
+        if isinstance(kind, str) and kind.startswith("Deployment."):
             resource = event.get("resource")
             self._hint(_id(resource, "project"), _id(resource, "environment"), _id(resource, "service"))
         return web.Response(status=204)

@@ -1,13 +1,24 @@
-"""The API server's refusals, sorted into the controller's errors."""
+"""The API server's answers: what is in them, and its refusals, sorted into the controller's errors."""
 
+import base64
+import binascii
 import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 import aiohttp
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
+from controller.core.election import LeaseRecord
 from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient
+from controller.ports import StoredSecret
 
 NOT_ACCEPTED = "the API server does not accept the operator's credentials: renew the kubeconfig or token"
+_TIME: TypeAdapter[datetime | None] = TypeAdapter(datetime | None)
+LONGEST_RETRY_AFTER = 3600
+"""Seconds that a Retry-After may ask for."""
 
 
 def error_for(status: int, content: bytes, retry_after: str | None) -> AgentpoolError:
@@ -23,6 +34,75 @@ def error_for(status: int, content: bytes, retry_after: str | None) -> Agentpool
     if status in {408, 410, 429} or status >= 500:
         return Transient(message, _seconds(retry_after))
     return Refused(reason or "Refused", message)
+
+
+def object_in(server: str, content: bytes) -> dict[str, Any]:
+    """The object in an answer; ``Transient`` for anything else."""
+    try:
+        answer = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        raise Transient(f"the API server at {server} answered something else than JSON") from None
+    if not isinstance(answer, dict):
+        raise Transient(f"the API server at {server} answered something else than an object")
+    return answer
+
+
+def page_in(answer: Mapping[str, Any]) -> tuple[Sequence[object], str]:
+    """The objects of a page of a list, and the token of the next page; empty with the last one."""
+    items, metadata = answer.get("items"), answer.get("metadata")
+    token = metadata.get("continue") if isinstance(metadata, dict) else None
+    if not isinstance(items, list | None) or not isinstance(token, str | None):
+        raise Transient("the API server answered something else than a list")
+    return items or (), token or ""
+
+
+def secret_in(answer: Mapping[str, Any], namespace: str, name: str) -> StoredSecret:
+    """A Secret, its content decoded; ``Refused`` when it is not text."""
+    try:
+        content = {key: base64.b64decode(value, validate=True).decode() for key, value in _data(answer).items()}
+    except (binascii.Error, ValueError):
+        message = f"Secret {name} in namespace {namespace} holds bytes that are not text: store text in it"
+        raise Refused("SecretNotText", message) from None
+    meta = answer.get("metadata")
+    meta = meta if isinstance(meta, dict) else {}
+    owners = meta.get("ownerReferences")
+    known = [owner for owner in owners if isinstance(owner, dict)] if isinstance(owners, list) else []
+    owner = next((str(owner.get("uid")) for owner in known if owner.get("controller")), None)
+    return StoredSecret(str(meta.get("uid")), str(meta.get("resourceVersion")), owner, content)
+
+
+def text_in(answer: Mapping[str, Any]) -> dict[str, str]:
+    """The content of a ConfigMap."""
+    return _data(answer)
+
+
+def _data(answer: Mapping[str, Any]) -> dict[str, str]:
+    data = answer.get("data") or {}
+    if not isinstance(data, dict) or not all(isinstance(value, str | None) for value in data.values()):
+        raise Transient("the API server answered something else than an object with text under data")
+    # A key that was stored with null comes back with null.
+    return {key: value or "" for key, value in data.items()}
+
+
+def lease_in(raw: Mapping[str, Any]) -> LeaseRecord:
+    """The Lease in an answer of the API server; ``Transient`` when there is none in it."""
+    meta, spec = raw.get("metadata"), raw.get("spec") or {}
+    if not isinstance(meta, dict) or not isinstance(spec, dict):
+        raise Transient("the API server answered something else than a Lease")
+    holder, version = spec.get("holderIdentity"), meta.get("resourceVersion")
+    duration, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    if not (isinstance(holder, str | None) and isinstance(version, str | None)) or not (
+        isinstance(duration, int | None) and isinstance(transitions, int | None)
+    ):
+        raise Transient("the API server answered a Lease of another shape than Leases have")
+    return LeaseRecord(
+        holder=holder or "",
+        duration_seconds=duration or 1,
+        acquired_at=_time(spec.get("acquireTime")),
+        renewed_at=_time(spec.get("renewTime")),
+        transitions=transitions or 0,
+        version=version or "",
+    )
 
 
 def no_answer(server: str, error: Exception) -> Transient:
@@ -55,8 +135,22 @@ def _status(content: bytes) -> tuple[str, str]:
         return "", ""
     if not isinstance(answer, dict):
         return "", ""
-    return str(answer.get("reason") or ""), str(answer.get("message") or "")
+    return _word(answer.get("reason")), _word(answer.get("message"))
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    return float(retry_after) if retry_after is not None and retry_after.isdigit() else None
+    """The peer's wish; the form with a date is ignored."""
+    if retry_after is None or not (retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 10):
+        return None
+    return float(min(int(retry_after), LONGEST_RETRY_AFTER))
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        return _TIME.validate_python(value)
+    except ValidationError:
+        return None

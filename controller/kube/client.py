@@ -4,8 +4,6 @@ The generated client of the ``kubernetes`` package loads the configuration; requ
 several times the CPU of the request itself, and a claim is a handful of small writes.
 """
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,8 +12,8 @@ import orjson
 from pydantic import ValidationError
 
 from controller import metrics
-from controller.errors import Refused, Transient
-from controller.kube.answers import error_for, no_answer
+from controller.errors import Refused
+from controller.kube.answers import error_for, no_answer, object_in, page_in, secret_in, text_in
 from controller.kube.connection import Connection
 from controller.kube.events import event_manifest
 from controller.model import GROUP, VERSION, Resource
@@ -53,8 +51,8 @@ class KubeCluster:
             while True:
                 path = f"{_path(kind, namespace)}?limit={PAGE}{token}"
                 page = await self._send("list", kind.plural, "GET", path)
-                found += [thing for item in page.get("items", ()) if (thing := parse(kind, item)) is not None]
-                following = page.get("metadata", {}).get("continue")
+                items, following = page_in(page)
+                found += [thing for item in items if (thing := parse(kind, item)) is not None]
                 if not following:
                     break
                 token = f"&continue={following}"
@@ -94,22 +92,24 @@ class KubeCluster:
 
     async def read_secret(self, namespace: str, name: str) -> StoredSecret:
         """A Secret as it is now."""
-        return _secret(await self._send("get", "secrets", "GET", _core_path("secrets", namespace, name)))
+        return secret_in(
+            await self._send("get", "secrets", "GET", _core_path("secrets", namespace, name)), namespace, name
+        )
 
     async def create_secret(self, namespace: str, body: Mapping[str, Any]) -> StoredSecret:
         """Create a Secret; ``Conflict`` when it exists."""
         path = f"{_core_path('secrets', namespace)}?{_MANAGER}"
-        return _secret(await self._send("create", "secrets", "POST", path, body))
+        answer = await self._send("create", "secrets", "POST", path, body)
+        return secret_in(answer, namespace, str(body["metadata"]["name"]))
 
     async def patch_secret(self, namespace: str, name: str, body: Mapping[str, Any]) -> StoredSecret:
         """Apply a JSON merge patch."""
         path = f"{_core_path('secrets', namespace, name)}?{_MANAGER}"
-        return _secret(await self._send("patch", "secrets", "PATCH", path, body))
+        return secret_in(await self._send("patch", "secrets", "PATCH", path, body), namespace, name)
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
         """The content of a ConfigMap."""
-        answer = await self._send("get", "configmaps", "GET", _core_path("configmaps", namespace, name))
-        return answer.get("data") or {}
+        return text_in(await self._send("get", "configmaps", "GET", _core_path("configmaps", namespace, name)))
 
     async def create_config_map(self, namespace: str, name: str, content: Mapping[str, str]) -> None:
         """Create a ConfigMap; ``Conflict`` when it exists."""
@@ -161,16 +161,11 @@ class KubeCluster:
                 code = str(response.status)
                 if response.status >= 400:
                     raise error_for(response.status, content, response.headers.get("Retry-After"))
-                answer = orjson.loads(content)
-        except orjson.JSONDecodeError:
-            raise Transient(f"the API server at {self._connection.server} answered something else than JSON") from None
+                return object_in(self._connection.server, content)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise no_answer(self._connection.server, error) from None
         finally:
             metrics.api_request(verb, resource, subresource, code).inc()
-        if not isinstance(answer, dict):
-            raise Transient(f"the API server at {self._connection.server} answered something else than an object")
-        return answer
 
 
 def parse(kind: type[AnyResource], raw: object) -> AnyResource | None:
@@ -196,18 +191,6 @@ def _path(kind: type[Resource], namespace: str, name: str = "", subresource: str
     parts.append(kind.plural)
     parts += [part for part in (name, subresource) if part]
     return "/".join(parts)
-
-
-def _secret(raw: Mapping[str, Any]) -> StoredSecret:
-    meta, data = raw.get("metadata") or {}, raw.get("data") or {}
-    owners = meta.get("ownerReferences") or ()
-    try:
-        content = {key: base64.b64decode(value, validate=True).decode() for key, value in data.items()}
-    except (binascii.Error, UnicodeDecodeError):
-        where = f"Secret {meta.get('name')} in namespace {meta.get('namespace')}"
-        raise Refused("SecretNotText", f"{where} holds bytes that are not text: store text in it") from None
-    owner = next((str(owner["uid"]) for owner in owners if owner.get("controller")), None)
-    return StoredSecret(str(meta.get("uid")), str(meta.get("resourceVersion")), owner, content)
 
 
 def _core_path(plural: str, namespace: str, name: str = "") -> str:

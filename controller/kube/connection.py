@@ -12,6 +12,9 @@ from yaml import YAMLError
 
 from controller.errors import Misconfigured
 
+_OF_ANOTHER_SHAPE = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What the loaders of YAML and of kubeconfigs stumble into when a file is not built like one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
@@ -38,7 +41,7 @@ async def connect(kubeconfig: Path | None, context: str | None) -> Connection:
             await load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=path, context=context, client_configuration=configuration
             )
-    except (ConfigException, YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ConfigException, YAMLError, OSError, ValueError, *_OF_ANOTHER_SHAPE) as error:
         where = kubeconfig or "the default place (KUBECONFIG or ~/.kube/config)"
         told = isinstance(error, (ConfigException, YAMLError, OSError, ValueError))
         why = " ".join(str(error).split()) if told else "it is not built like a kubeconfig"

@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from random import Random, SystemRandom
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter, ValidationError
-
 from controller import metrics
 from controller.core.election import Election, LeaseRecord, Terms
 from controller.errors import AgentpoolError, Conflict, Missing, Transient
+from controller.kube.answers import lease_in
 from controller.kube.client import KubeCluster
 from controller.ports import Fence
 
@@ -32,8 +31,6 @@ PATIENCE = 2 / 3
 """What part of the time that is left one try may take, so that there is time for another one."""
 GIVE_UP_SECONDS = 2.0
 """How long a process that stops tries to give the Lease up; then it runs out by itself."""
-
-_TIME: TypeAdapter[datetime | None] = TypeAdapter(datetime | None)
 
 
 class Leadership(Protocol):
@@ -245,15 +242,9 @@ class KubeLease:
         return self._learn(await self._cluster.create_lease(self._namespace, body))
 
     def _learn(self, raw: Mapping[str, Any]) -> LeaseRecord:
-        self._meta, spec = raw.get("metadata") or {}, raw.get("spec") or {}
-        return LeaseRecord(
-            holder=str(spec.get("holderIdentity") or ""),
-            duration_seconds=int(spec.get("leaseDurationSeconds") or 1),
-            acquired_at=_time(spec.get("acquireTime")),
-            renewed_at=_time(spec.get("renewTime")),
-            transitions=int(spec.get("leaseTransitions") or 0),
-            version=str(self._meta.get("resourceVersion") or ""),
-        )
+        record = lease_in(raw)
+        self._meta = raw["metadata"]
+        return record
 
 
 def steady_clock() -> float:
@@ -277,10 +268,3 @@ def _sentence(error: Exception) -> str:
 
 def _stamp(moment: datetime | None) -> str | None:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if moment is not None else None
-
-
-def _time(value: object) -> datetime | None:
-    try:
-        return _TIME.validate_python(value)
-    except ValidationError:
-        return None

@@ -16,6 +16,7 @@ from controller.kube.answers import NOT_ACCEPTED
 from controller.kube.client import parse
 from controller.kube.connection import Connection
 from controller.model import GROUP, KINDS, VERSION, Resource
+from controller.model.meta import version_in
 
 log = logging.getLogger(__name__)
 
@@ -124,9 +125,8 @@ class Watch:
     def _tells_news(self, event: Any, **_: Any) -> bool:
         """Seven of ten events repeat our own writes: dropped here, they cost half as much."""
         meta = event["object"]["metadata"]
-        version = meta.get("resourceVersion", "")
-        known = version.isdigit() and not self._is_news(meta.get("uid", ""), int(version), event["type"] == "DELETED")
-        return not known
+        version = version_in(str(meta.get("resourceVersion", "")))
+        return version is None or self._is_news(meta.get("uid", ""), version, event["type"] == "DELETED")
 
     def _handler(self, kind: type[Resource]) -> Any:
         counter = metrics.WATCH_EVENTS.labels(kind.plural)

@@ -73,6 +73,8 @@ def parsed(line: bytes) -> Entry | None:
     try:
         content = orjson.loads(item)
         key = (content["uid"], content["transition"], content["ordinal"])
+        if not all(isinstance(part, str) for part in key):
+            return None
         return Entry(content["uid"], key, datetime.fromisoformat(content["seen"]), item)
     except (ValueError, KeyError, TypeError):
         return None

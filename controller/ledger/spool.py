@@ -175,7 +175,7 @@ class Spool:
             ) from None
 
     def _read(self, path: Path) -> None:
-        if not path.stem.isdigit():
+        if not (path.stem.isascii() and path.stem.isdigit()):
             return
         number = int(path.stem)
         segment = self._segments[number] = _Segment(path)

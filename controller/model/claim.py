@@ -1,12 +1,11 @@
 """AgentClaim: "give me an agent". Deleting it gives the agent back, and the agent is destroyed."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from controller.model.meta import Conditions, Resource, Schema
+from controller.model.meta import Conditions, Moment, Resource, Schema
 from controller.model.references import ConfigMapKeyRef, SecretKeyRef
 
 DEFAULT_INSTRUCTIONS = "You are a helpful AI assistant."
@@ -124,7 +123,7 @@ class ClaimStatus(Schema):
     """How many claims are served before this one, itself included; absent once it has an instance."""
     attempts: int | None = None
     """How many instances were destroyed because they could not take up the conversation."""
-    bound_at: datetime | None = None
+    bound_at: Moment | None = None
     """When it was bound."""
     message: str | None = None
     """What it waits for or why it ended, in a sentence."""

@@ -1,13 +1,12 @@
 """AgentInstance: one agent, made by the operator, never by a user, never changed in place."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
 from controller.model.backend import BackendSpec
-from controller.model.meta import Conditions, Resource, Schema
+from controller.model.meta import Conditions, Moment, Resource, Schema
 from controller.model.template import Template
 
 
@@ -79,11 +78,11 @@ class InstanceStatus(Schema):
     """Where the operator reaches it."""
     backend_id: str | None = None
     """What the backend calls it: a process id, a container id, a service id."""
-    launched_at: datetime | None = None
+    launched_at: Moment | None = None
     """When the backend had taken it on: started its process or container, made its service."""
-    ready_at: datetime | None = None
+    ready_at: Moment | None = None
     """When it first was ready."""
-    claimed_at: datetime | None = None
+    claimed_at: Moment | None = None
     """When it took up its conversation."""
     conversation_id: str | None = None
     """Its conversation."""

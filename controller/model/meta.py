@@ -1,9 +1,9 @@
 """What every Kubernetes object carries: metadata, conditions, references."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 GROUP = "agentpool.dev"
@@ -33,6 +33,15 @@ def _none_is_empty(value: object) -> object:
 Labels = Annotated[dict[str, str], BeforeValidator(_none_is_empty)]
 
 
+def _in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+"""A date and time. Kubernetes writes its zone; one without is taken for UTC, since it could be compared with "
+"no other."""
+
+
 class OwnerReference(Schema):
     """The object that this one belongs to and goes away with."""
 
@@ -44,6 +53,12 @@ class OwnerReference(Schema):
     block_owner_deletion: bool | None = None
 
 
+def version_in(resource_version: str) -> int | None:
+    """A resource version as a number; ``None`` when it is none, or longer than etcd can count."""
+    plain = resource_version.isascii() and resource_version.isdigit() and len(resource_version) < 20
+    return int(resource_version) if plain else None
+
+
 class ObjectMeta(Schema):
     """The part of ``metadata`` that the controller reads."""
 
@@ -52,8 +67,8 @@ class ObjectMeta(Schema):
     uid: str = ""
     resource_version: str = "0"
     generation: int = 0
-    creation_timestamp: datetime | None = None
-    deletion_timestamp: datetime | None = None
+    creation_timestamp: Moment | None = None
+    deletion_timestamp: Moment | None = None
     finalizers: tuple[str, ...] = ()
     labels: Labels = Field(default_factory=dict)
     owner_references: tuple[OwnerReference, ...] = ()
@@ -66,7 +81,7 @@ class ObjectMeta(Schema):
     @property
     def version(self) -> int:
         """The resource version as a number that grows (Kubernetes promises comparability since 1.35)."""
-        return int(self.resource_version) if self.resource_version.isdigit() else 0
+        return version_in(self.resource_version) or 0
 
 
 class Condition(Schema):
@@ -80,7 +95,7 @@ class Condition(Schema):
     """CamelCase word for programs: why the condition has this status."""
     message: Annotated[str, Field(max_length=32768)] = ""
     """Sentence for people: why, and what to do about it."""
-    last_transition_time: datetime | None = None
+    last_transition_time: Moment | None = None
     """When status last changed."""
     observed_generation: int | None = None
     """The generation of the spec that this speaks of."""

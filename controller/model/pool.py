@@ -1,13 +1,12 @@
 """AgentPool: what to keep warm, how many, where, built from what."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
 from controller.model.backend import BackendSpec
-from controller.model.meta import Conditions, Resource, Schema
+from controller.model.meta import Conditions, Moment, Resource, Schema
 from controller.model.template import Template
 
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
@@ -195,11 +194,11 @@ class BreakerStatus(Schema):
     """Closed (launching), Open (not launching) or HalfOpen (one probe)."""
     failures: int = 0
     """Failed launches in a row."""
-    opened_at: datetime | None = None
+    opened_at: Moment | None = None
     """When it last opened."""
     last_failure: str | None = None
     """What the last failed launch said."""
-    last_failure_at: datetime | None = None
+    last_failure_at: Moment | None = None
     """When that was."""
 
 

@@ -188,7 +188,7 @@ async def _exchange(session: aiohttp.ClientSession, request: Request, headers: d
             status=response.status,
             content_type=response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
             body=bytes(body),
-            retry_after=_seconds(response.headers.get("Retry-After", "")),
+            retry_after=retry_seconds(response.headers.get("Retry-After", "")),
         )
 
 
@@ -201,7 +201,7 @@ def _is_address(url: str) -> bool:
     return usable and parts.username is None and not (parts.query or parts.fragment)
 
 
-def _seconds(retry_after: str) -> float | None:
+def retry_seconds(retry_after: str) -> float | None:
     """The peer's wish; the form with a date is ignored."""
     if not (retry_after.isascii() and retry_after.isdecimal() and len(retry_after) < 10):
         return None

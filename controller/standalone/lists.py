@@ -43,7 +43,7 @@ def version(text: str) -> int:
     """A resourceVersion parameter; 0 when unset."""
     if not text:
         return 0
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > 20:
         why = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
         raise bad_request(f"invalid resource version: {why}")
     return int(text)
@@ -107,7 +107,7 @@ def _read_token(token: str) -> tuple[int, tuple[str, str]]:
     try:
         rv, namespace, name = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         return int(rv), (str(namespace), str(name))
-    except (ValueError, TypeError, binascii.Error) as error:
+    except (ValueError, TypeError, OverflowError, binascii.Error) as error:
         raise bad_request(
             "invalid continue token: continue key is not valid: it was not made by this server"
         ) from error

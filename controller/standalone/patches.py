@@ -1,10 +1,12 @@
 """JSON merge patch, JSON patch and strategic merge patch; none of them changes its input."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import jsonpatch
 import jsonpointer
+import orjson
 
 from controller.standalone.schema import Object
 from controller.standalone.statuses import ApiError, bad_request, unsupported_media_type
@@ -17,6 +19,10 @@ APPLY = "application/apply-patch+yaml"
 MERGE_KEYS = {"ownerReferences": "uid", "conditions": "type"}
 PRIMITIVE_SETS = {"finalizers"}
 MOST_OPERATIONS = 10_000
+MOST_COPIED = 1024 * 1024
+"""Bytes that the copies of one JSON patch may add up to."""
+_OF_JSON_PATCH = (ValueError, TypeError, LookupError, AttributeError)
+"""What jsonpatch stumbles into, besides its own errors, when an operation is of another shape."""
 
 
 def json_merge(value: Any, patch: Any) -> Any:
@@ -44,15 +50,27 @@ def json_patch(value: Object, operations: Any) -> Object:
         message = f"The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {len(operations)}"
         raise ApiError(413, "RequestEntityTooLarge", message)
     try:
-        patched = jsonpatch.JsonPatch(operations).apply(value)
+        patched = _patched(copy.deepcopy(value), operations)
     except jsonpatch.InvalidJsonPatch as error:
         raise bad_request(f"error decoding patch: {error}") from error
-    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError) as error:
+    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, *_OF_JSON_PATCH) as error:
         message = "the server rejected our request due to an error in our request"
         raise ApiError(422, "Invalid", message, details={}) from error
     if not isinstance(patched, dict):
         raise bad_request("error decoding patch: the result is not an object")
     return patched
+
+
+def _patched(value: Any, operations: list[Any]) -> Any:
+    copied = 0
+    for operation in operations:
+        if isinstance(operation, dict) and operation.get("op") == "copy":
+            # A copy of a copy of everything doubles it: thirty of them would fill any memory.
+            copied += len(orjson.dumps(jsonpointer.resolve_pointer(value, operation["from"])))
+            if copied > MOST_COPIED:
+                raise jsonpatch.JsonPatchException(f"copies add up to more than {MOST_COPIED} bytes")
+        value = jsonpatch.JsonPatch([operation]).apply(value, in_place=True)
+    return value
 
 
 def strategic_merge(value: Any, patch: Any) -> Any:
@@ -66,6 +84,7 @@ def strategic_merge(value: Any, patch: Any) -> Any:
         return {}
     merged = dict(value) if isinstance(value, dict) else {}
     if (kept := patch.get("$retainKeys")) is not None:
+        _require_texts("$retainKeys", kept)
         merged = {name: inner for name, inner in merged.items() if name in kept}
     for name, inner in patch.items():
         if name.startswith("$"):
@@ -75,9 +94,10 @@ def strategic_merge(value: Any, patch: Any) -> Any:
         elif isinstance(inner, dict):
             merged[name] = strategic_merge(merged.get(name), inner)
         elif isinstance(inner, list) and name in PRIMITIVE_SETS:
-            merged[name] = list(dict.fromkeys([*(merged.get(name) or []), *inner]))
+            _require_texts(name, inner)
+            merged[name] = list(dict.fromkeys([*_items(merged.get(name)), *inner]))
         elif isinstance(inner, list) and name in MERGE_KEYS:
-            merged[name] = _merge_items(merged.get(name) or [], inner, MERGE_KEYS[name])
+            merged[name] = _merge_items(_items(merged.get(name)), inner, MERGE_KEYS[name])
         else:
             merged[name] = inner
     return merged
@@ -85,6 +105,8 @@ def strategic_merge(value: Any, patch: Any) -> Any:
 
 def _directive(merged: Object, name: str, value: Any) -> None:
     directive, _, field = name.partition("/")
+    if directive == "$deleteFromPrimitiveList":
+        _require_texts(name, value)
     if directive == "$deleteFromPrimitiveList" and isinstance(merged.get(field), list):
         merged[field] = [item for item in merged[field] if item not in value]
 
@@ -92,15 +114,24 @@ def _directive(merged: Object, name: str, value: Any) -> None:
 def _merge_items(present: list[Any], patch: list[Any], key: str) -> list[Any]:
     if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
         return [item for item in patch if item.get("$patch") != "replace"]
-    items = {item.get(key): item for item in present if isinstance(item, dict)}
+    items = {str(item.get(key)): item for item in present if isinstance(item, dict)}
     for item in patch:
-        if not isinstance(item, dict) or key not in item:
+        if not isinstance(item, dict) or not isinstance(item.get(key), str):
             raise bad_request(f"map: {item} does not contain declared merge key: {key}")
         if item.get("$patch") == "delete":
             items.pop(item[key], None)
         else:
             items[item[key]] = strategic_merge(items.get(item[key]), item)
     return list(items.values())
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _require_texts(name: str, value: Any) -> None:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise bad_request(f"error decoding patch: {name} must be a list of strings")
 
 
 def accepted(*, strategic: bool) -> list[str]:

@@ -13,7 +13,6 @@ import yaml
 from aiohttp import web
 
 from controller.standalone import protobuf
-from controller.standalone.schema import Object
 from controller.standalone.statuses import bad_request, not_acceptable, too_large, unsupported_media_type
 
 BODY_LIMIT = 3 * 1024 * 1024
@@ -129,6 +128,10 @@ def _json(raw: bytes, kind: str) -> Any:
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+_OF_YAML = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What PyYAML's constructors stumble into, besides its own errors, when a tag does not fit its value."""
+
+
 class _Loader(_SafeLoader):  # type: ignore[misc]
     """The safe loader, for which times are the strings that Kubernetes takes them for."""
 
@@ -147,8 +150,8 @@ def _yaml(raw: bytes, kind: str) -> Any:
         _check_yaml(raw)
         value = yaml.load(raw, Loader=_Loader)  # noqa: S506 - a safe loader
         # Keys become strings, as in JSON; not-a-number and infinity have no place there.
-        value = json.loads(json.dumps(value, allow_nan=False))
-    except (yaml.YAMLError, ValueError, TypeError) as error:
+        value = orjson.loads(json.dumps(value, allow_nan=False))
+    except (yaml.YAMLError, *_OF_YAML) as error:
         where = " ".join(str(error).split())
         raise bad_request(f"the object provided is unrecognized (must be of type {kind}): yaml: {where}") from error
     return value
@@ -192,30 +195,28 @@ def duplicates(raw: bytes) -> list[str]:
     """The paths of fields that a JSON object gives more than once."""
     found: list[str] = []
 
-    def collect(pairs: list[tuple[str, Any]]) -> Object:
-        obj = dict(pairs)
-        if len(obj) < len(pairs):
-            counts = Counter(name for name, _ in pairs)
-            obj[_TWICE] = [name for name, count in counts.items() if count > 1]
-        return obj
-
     try:
-        value = json.loads(raw, object_pairs_hook=collect)
+        value = json.loads(raw, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
         return []
     _find_twice(value, "", found)
     return found
 
 
-_TWICE = "\0twice"
+class _Pairs(dict[str, Any]):
+    """An object that knows which of its fields were given more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(name for name, _ in pairs) if len(self) < len(pairs) else {}
+        self.twice = [name for name, count in counts.items() if count > 1]
 
 
 def _find_twice(value: Any, path: str, found: list[str]) -> None:
-    if isinstance(value, dict):
-        found += [f"{path}{name}" for name in value.get(_TWICE, ())]
+    if isinstance(value, _Pairs):
+        found += [f"{path}{name}" for name in value.twice]
         for name, inner in value.items():
-            if name != _TWICE:
-                _find_twice(inner, f"{path}{name}.", found)
+            _find_twice(inner, f"{path}{name}.", found)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             _find_twice(inner, f"{path.removesuffix('.')}[{index}].", found)

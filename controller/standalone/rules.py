@@ -39,11 +39,21 @@ class RuleError(ValueError):
         self.why = why
 
 
-def _compile(where: str, expression: str) -> Any:
+def _compile(where: str, expression: str, wanted: str) -> Any:
     try:
-        return _environment().compile(expression)
+        program = _environment().compile(expression)
     except RuntimeError as error:
         raise RuleError(where, expression, str(error)) from error
+    if program.return_type().name() not in {wanted, "DYN"}:
+        raise RuleError(where, expression, f"must evaluate to a {wanted.lower()}")
+    return program
+
+
+def _result(outcome: Any) -> Any:
+    try:
+        return outcome.value()
+    except TypeError:
+        return "a result that is no value"  # such as an optional, hidden in dyn()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,7 @@ class Rule:
         data = {"self": value, "oldSelf": None if old is MISSING else old, "had__old": old is not MISSING}
         data["old__value"] = data["oldSelf"]
         outcome = self.program.eval(data=data)
-        result = outcome.value()
+        result = _result(outcome)
         if result is True:
             return None
         where = (path + self.field_path).lstrip(".") or "<nil>"
@@ -76,7 +86,7 @@ class Rule:
 
     def _message(self, data: Mapping[str, Any]) -> str:
         if self.message_program is not None:
-            text = self.message_program.eval(data=data).value()
+            text = _result(self.message_program.eval(data=data))
             if (
                 isinstance(text, str)
                 and text.strip()
@@ -136,10 +146,12 @@ def _rule(where: str, spec: Mapping[str, Any], schema: Schema) -> Rule:
     expression = spec.get("messageExpression")
     return Rule(
         text=text,
-        program=_compile(f"{where}.rule", program_text),
+        program=_compile(f"{where}.rule", program_text, "BOOL"),
         message=spec.get("message", ""),
         message_program=(
-            _compile(f"{where}.messageExpression", _with_timestamps(expression, schema)) if expression else None
+            _compile(f"{where}.messageExpression", _with_timestamps(expression, schema), "STRING")
+            if expression
+            else None
         ),
         reason=spec.get("reason") or "FieldValueInvalid",
         field_path=spec.get("fieldPath", ""),

@@ -45,7 +45,8 @@ class Pair:
         )
 
 
-def _load(folder: Path, name: str) -> Pair | None:
+def load(folder: Path, name: str) -> Pair | None:
+    """The pair of that name; ``None`` when it is missing, broken, or not of one piece."""
     try:
         certificate = x509.load_pem_x509_certificate((folder / f"{name}.crt").read_bytes())
         key = serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), password=None)
@@ -139,11 +140,11 @@ def _fits(server: Pair, authority: Pair, host: str) -> bool:
 
 def prepare(folder: Path, host: str, now: dt.datetime) -> bytes:
     """Create or renew what is missing, broken or near its end in `folder`; return the authority's PEM."""
-    authority = _load(folder, "ca")
+    authority = load(folder, "ca")
     if authority is None or _near_its_end(authority, now):
         authority = _make_authority(now)
         _save(folder, "ca", authority)
-    server = _load(folder, "server")
+    server = load(folder, "server")
     if server is None or _near_its_end(server, now) or not _fits(server, authority, host):
         _save(folder, "server", _make_server(authority, host, now))
     return authority.certificate_pem()

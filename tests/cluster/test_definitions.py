@@ -128,6 +128,24 @@ async def test_a_rule_that_does_not_compile_is_refused(cluster: Cluster, definit
     assert "compilation failed" in answer.json()["message"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "kind"),
+    [
+        ({"rule": "1"}, "bool"),
+        ({"rule": "optional.of(true)"}, "bool"),
+        ({"rule": "true", "messageExpression": "1"}, "string"),
+    ],
+    ids=["a number", "an optional", "a message that is a number"],
+)
+async def test_a_rule_whose_result_is_of_another_type_is_refused(
+    cluster: Cluster, definition: dict[str, Any], rule: dict[str, str], kind: str
+) -> None:
+    _schema(definition)["properties"]["spec"]["x-kubernetes-validations"] = [rule]
+    answer = await cluster.send("POST", DEFINITIONS, definition)
+    assert answer.status_code == 422
+    assert f"must evaluate to a {kind}" in answer.json()["message"]
+
+
 async def test_a_default_that_breaks_its_own_schema_is_refused(cluster: Cluster, definition: dict[str, Any]) -> None:
     _schema(definition)["properties"]["spec"]["properties"]["replicas"]["default"] = 1000
     answer = await cluster.send("POST", DEFINITIONS, definition)

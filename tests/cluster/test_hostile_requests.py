@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.cluster.conftest import APPLY, Cluster
+from tests.cluster.conftest import APPLY, JSON_PATCH, Cluster
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,27 @@ async def test_a_yaml_alias_bomb_is_refused(cluster: Cluster) -> None:
     answer = await cluster.send("POST", cluster.widgets, "\n".join(lines).encode(), content_type="application/yaml")
     assert answer.status_code == 400
     assert "aliases" in answer.json()["message"]
+
+
+async def test_a_patch_that_copies_its_own_copies_is_refused(cluster: Cluster) -> None:
+    await cluster.create("a")
+    copies = [{"op": "copy", "from": "/spec", "path": f"/spec/free/{name}"} for name in "ab"] * 40
+    answer = await cluster.send(
+        "PATCH",
+        f"{cluster.widgets}/a",
+        [{"op": "add", "path": "/spec/free", "value": {}}, *copies],
+        content_type=JSON_PATCH,
+    )
+    assert 400 <= answer.status_code < 500
+    assert "free" not in (await cluster.get("a"))["spec"]
+
+
+@pytest.mark.parametrize("value", ["!!timestamp x", '!!int ""', "!!bool x", "!!binary x"])
+async def test_a_yaml_tag_that_does_not_fit_its_value_is_refused(cluster: Cluster, value: str) -> None:
+    cluster.needs_standalone("a genuine server reads tags in a way of its own")
+    body = f"metadata: {{name: a}}\nspec: {{color: red, free: {{x: {value}}}}}"
+    answer = await cluster.send("POST", cluster.widgets, body.encode(), content_type="application/yaml")
+    assert (answer.status_code, answer.json()["reason"]) == (400, "BadRequest")
 
 
 PATHS = [

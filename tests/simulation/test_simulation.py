@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.story import simulate
 
 ROOT = Path(__file__).parents[2]
-SEEDS = int(os.environ.get("AGENTPOOL_SIMULATION_SEEDS", "50"))
+SEEDS = int(os.environ.get("AGENTPOOL_SIMULATION_SEEDS", "24"))
 FIRST = int(os.environ.get("AGENTPOOL_SIMULATION_FIRST_SEED", "0"))
 SECONDS = 120.0
 DEADLY_SEED = 0

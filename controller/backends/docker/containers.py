@@ -2,11 +2,11 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from controller.backends.docker.address import Address, is_loopback
+from controller.backends.docker.answers import read_as
 from controller.backends.docker.names import UID, creation_name
 from controller.ports import Remote, RemoteState
 
@@ -60,21 +60,33 @@ class Container:
         )
 
 
-def read_container(listed: Mapping[str, Any]) -> Container:
-    """One element of ``GET /containers/json``."""
+def read_container(listed: Any) -> Container:
+    """One element of ``GET /containers/json``. ``Unreachable`` when it is none."""
+    with read_as("a container"):
+        return _container(listed)
+
+
+def _container(listed: Any) -> Container:
     # Further names, of links, have a second slash.
     names = [name[1:] for name in listed.get("Names") or () if name.count("/") == 1]
     ports = [port for port in listed.get("Ports") or () if port.get("PublicPort")]
     code = _EXIT_CODE.match(listed.get("Status") or "")
+    container, uid, state = listed["Id"], listed["Labels"][UID], listed["State"]
+    if not all(isinstance(text, str) for text in (container, uid, state)):
+        raise TypeError
     return Container(
-        id=listed["Id"],
-        uid=listed["Labels"][UID],
+        id=container,
+        uid=uid,
         name=names[0] if names else "",
-        state=listed["State"],
-        created=listed["Created"],
-        published=(ports[0].get("IP") or "0.0.0.0", ports[0]["PublicPort"]) if ports else None,  # noqa: S104
+        state=state,
+        created=int(listed["Created"]),
+        published=_published(ports[0]) if ports else None,
         exit_code=int(code.group(1)) if code is not None else None,
     )
+
+
+def _published(port: Any) -> tuple[str, int]:
+    return str(ipaddress.ip_address(port.get("IP") or "0.0.0.0")), int(port["PublicPort"])  # noqa: S104
 
 
 def url_of(published: tuple[str, int], address: Address) -> str | None:

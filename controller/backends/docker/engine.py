@@ -1,16 +1,16 @@
 """The connection to the engine: every call has a timeout, and what went wrong on the way is a sentence."""
 
 import asyncio
-import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import aiohttp
 from aiodocker import Docker, DockerError
 
 from controller.backends.docker.address import Address
+from controller.backends.docker.answers import common_version, message_in, value_in
 from controller.backends.docker.errors import Silent, Unreachable, why_unreachable
 from controller.errors import Refused
 
@@ -114,7 +114,7 @@ class Engine:
             if response.status >= 400:
                 raise await _refusal(response)
             content = await response.read()
-            return json.loads(content) if content else None
+            return value_in(content, f"an answer to {method} {path}") if content else None
 
     async def _agreed(self) -> Docker:
         """The client, with a version of the API that both sides speak."""
@@ -134,15 +134,14 @@ class Engine:
         async with session.get(f"{self.address.base_url}/version") as response:
             if response.status >= 400:
                 raise await _refusal(response)
-            found = json.loads(await response.read())
-        theirs, least = _version(found["ApiVersion"]), _version(found.get("MinAPIVersion") or "1.12")
-        if theirs < OLDEST:
+            found = value_in(await response.read(), "its version")
+        version = common_version(found, OLDEST, NEWEST)
+        if version is None:
             raise Refused(
                 "EngineTooOld",
                 f"{self._name} is of version {found.get('Version')}, which is too old: it must be 19.03 or newer",
             )
-        major, minor = max(min(theirs, NEWEST), least)
-        return f"v{major}.{minor}"
+        return "v{}.{}".format(*version)
 
     def _judge(self, error: DockerError) -> Exception:
         """An answer is passed on; what is none in truth becomes ``Unreachable``."""
@@ -156,23 +155,11 @@ class Engine:
             self._docker.api_version = "auto"
             return Unreachable(f"{self._name} was exchanged for another version")
         # With a type of content that aiodocker does not know, it has left the JSON as it was.
-        return DockerError(error.status, _message(error.message))
+        return DockerError(error.status, message_in(error.message))
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> DockerError:
-    return DockerError(response.status, _message((await response.read()).decode(errors="replace")))
-
-
-def _message(text: str) -> str:
-    """What an engine said, out of the JSON in which it says it."""
-    with suppress(ValueError, KeyError, TypeError):
-        text = str(json.loads(text)["message"])
-    return text[:2000]
-
-
-def _version(text: str) -> tuple[int, int]:
-    major, _, minor = text.partition(".")
-    return int(major), int(minor)
+    return DockerError(response.status, message_in((await response.read()).decode(errors="replace")))
 
 
 def _connector(address: Address) -> aiohttp.BaseConnector:

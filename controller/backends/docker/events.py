@@ -9,10 +9,11 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 from aiodocker import DockerError
 
+from controller.backends.docker.answers import read_event
 from controller.backends.docker.engine import Engine
 from controller.backends.docker.errors import Silent, Unreachable, sort
 from controller.backends.docker.images import lines
-from controller.backends.docker.names import INSTALLATION, UID
+from controller.backends.docker.names import INSTALLATION
 from controller.errors import AgentpoolError, Transient
 
 log = logging.getLogger(__name__)
@@ -86,12 +87,10 @@ class Events:
                 log.info("following the events of %s", self._engine.address.text)
             self._gap, self._failures = False, 0
             async for line in lines(response):
-                event = json.loads(line)
-                nanoseconds = event["timeNano"]
-                self._since = f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"
-                actor = event["Actor"]
-                if uid := actor["Attributes"].get(UID):
-                    self._happened(uid, actor["ID"])
+                event = read_event(line)
+                self._since = event.moment
+                if event.uid:
+                    self._happened(event.uid, event.container)
 
 
 def _time_of(response: aiohttp.ClientResponse) -> str:

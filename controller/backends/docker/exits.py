@@ -7,6 +7,7 @@ from typing import Any
 
 from aiodocker import DockerError
 
+from controller.backends.docker.answers import read_as
 from controller.backends.docker.containers import Container
 from controller.backends.docker.engine import Engine
 from controller.backends.docker.errors import one_line, sort
@@ -53,8 +54,14 @@ class Exits:
             if answer.status == 404:
                 return "was removed"
             raise sort(answer) from None
-        message = sentence(found["State"], found["HostConfig"].get("Memory") or 0)
+        message = explained(found)
         return message + (f"; last line of its log: {line}" if line else "")
+
+
+def explained(inspected: Any) -> str:
+    """How a container ended, as an inspection shows it."""
+    with read_as("an inspection"):
+        return sentence(inspected["State"], inspected["HostConfig"].get("Memory") or 0)
 
 
 def sentence(state: Mapping[str, Any], memory: int) -> str:

@@ -10,6 +10,7 @@ from functools import partial
 import aiohttp
 from aiodocker import DockerError
 
+from controller.backends.docker.answers import read_as
 from controller.backends.docker.credentials import credentials_for
 from controller.backends.docker.engine import Engine
 from controller.backends.docker.errors import Unreachable, sort_pull
@@ -94,17 +95,24 @@ class Images:
         named = ":" in image.rpartition("/")[2] or "@" in image
         params = {"fromImage": image if named else f"{image}:latest"}
         headers = {"X-Registry-Auth": credentials} if credentials is not None else None
-        last: object = None
+        last = ""
         async with self._engine.stream(
             "POST", "images/create", params=params, headers=headers, silence=SILENCE_SECONDS
         ) as response:
             async for line in lines(response):
-                last = json.loads(line)
-                if isinstance(last, dict) and ("error" in last or "errorDetail" in last):
-                    raise DockerError(200, str(last.get("error") or last["errorDetail"]))
+                last = pull_status(line)
         # The last words of a pull that was carried through.
-        if not isinstance(last, dict) or not str(last.get("status", "")).startswith("Status:"):
+        if not last.startswith("Status:"):
             raise Unreachable(f"the pull of {image} broke off")
+
+
+def pull_status(line: bytes) -> str:
+    """What a pull says of how far it is; ``DockerError`` with what it failed of."""
+    with read_as("a step of a pull"):
+        step = json.loads(line)
+        if isinstance(step, dict) and ("error" in step or "errorDetail" in step):
+            raise DockerError(200, str(step.get("error") or step["errorDetail"]))
+        return str(step.get("status", "")) if isinstance(step, dict) else ""
 
 
 async def lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -3,11 +3,12 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiodocker import DockerError
 
+from controller.backends.docker.answers import read_as
 from controller.backends.docker.containers import Container, read_container
 from controller.backends.docker.engine import Engine
 from controller.backends.docker.errors import one_line, sort
@@ -34,23 +35,11 @@ class Inventory:
 
     async def containers(self, uid: str | None = None) -> dict[str, list[Container]]:
         """All of them by uid, or those of one uid: in truth at most one each. One call."""
-        listed: list[Mapping[str, Any]] = await self._get("containers/json", all="1", filters=self._filters(uid))
-        found: dict[str, list[Container]] = {}
-        for each in listed:
-            if UID in (each.get("Labels") or {}):
-                container = read_container(each)
-                found.setdefault(container.uid, []).append(container)
-        return found
+        return read_containers(await self._get("containers/json", all="1", filters=self._filters(uid)))
 
     async def volumes(self, uid: str | None = None) -> dict[str, list[str]]:
         """Names of volumes that are to go with their instances, by uid. One call."""
-        listed: Mapping[str, Any] = await self._get("volumes", filters=self._filters(uid))
-        found: dict[str, list[str]] = {}
-        for each in listed.get("Volumes") or ():
-            labels = each.get("Labels") or {}
-            if UID in labels and labels.get(ON_DELETE) != "Retain":
-                found.setdefault(labels[UID], []).append(each["Name"])
-        return found
+        return read_volumes(await self._get("volumes", filters=self._filters(uid)))
 
     async def find(self, uid: str) -> Container | None:
         """The container of an instance."""
@@ -139,9 +128,10 @@ class Inventory:
                 if answer.status != 404:
                     raise sort(answer) from None
                 continue
-            # Zeros at the end of the fraction are left out.
-            second, _, fraction = shown["State"]["StartedAt"].rstrip("Z").partition(".")
-            started[second, fraction] = each
+            with read_as("an inspection"):
+                # Zeros at the end of the fraction are left out.
+                second, _, fraction = shown["State"]["StartedAt"].rstrip("Z").partition(".")
+                started[second, fraction] = each
         return started[min(started)] if started else containers[0]
 
     def _filters(self, uid: str | None) -> str:
@@ -153,3 +143,25 @@ class Inventory:
             return await self._engine.get(path, **params)
         except DockerError as answer:
             raise sort(answer) from None
+
+
+def read_containers(listed: Any) -> dict[str, list[Container]]:
+    """The answer to ``GET /containers/json``, by uid."""
+    found: dict[str, list[Container]] = {}
+    with read_as("a list of containers"):
+        for each in listed:
+            if UID in (each.get("Labels") or {}):
+                container = read_container(each)
+                found.setdefault(container.uid, []).append(container)
+    return found
+
+
+def read_volumes(listed: Any) -> dict[str, list[str]]:
+    """The answer to ``GET /volumes``: names of those that are to go with their instances, by uid."""
+    found: dict[str, list[str]] = {}
+    with read_as("a list of volumes"):
+        for each in listed.get("Volumes") or ():
+            labels = each.get("Labels") or {}
+            if UID in labels and labels.get(ON_DELETE) != "Retain":
+                found.setdefault(labels[UID], []).append(each["Name"])
+    return found

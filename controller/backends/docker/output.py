@@ -1,17 +1,15 @@
 """What containers write: standard output and error, taken out of the frames in which the engine sends them."""
 
-import re
 from collections.abc import AsyncIterator
 
 import aiohttp
 
 from controller.backends.docker.engine import CALL_SECONDS, Engine
+from controller.backends.last_line import last_line_of
 
-LINE_LIMIT = 160
 _TAIL_LINES = 20
 _TAIL_BYTES = 65536
 _HEADER = 8
-_NOISE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 async def read_output(engine: Engine, container: str, *, tail: int | None, follow: bool) -> AsyncIterator[bytes]:
@@ -26,13 +24,11 @@ async def read_output(engine: Engine, container: str, *, tail: int | None, follo
 
 
 async def last_line(engine: Engine, container: str) -> str:
-    """The last line with anything in it, without control characters, shortened for a status message."""
+    """The last line of its output with anything in it, for a status message."""
     tail = b""
     async for chunk in read_output(engine, container, tail=_TAIL_LINES, follow=False):
         tail = (tail + chunk)[-_TAIL_BYTES:]
-    lines = [_NOISE.sub("", line).strip() for line in re.split(r"[\r\n]+", tail.decode(errors="replace"))]
-    line = next((line for line in reversed(lines) if line), "")
-    return line if len(line) <= LINE_LIMIT else line[: LINE_LIMIT - 1] + "…"
+    return last_line_of(tail)
 
 
 async def unframed(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

@@ -2,32 +2,28 @@
 
 import fcntl
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from controller.backends.last_line import last_line_of
+
 CAP_BYTES = 16 * 1024 * 1024
 """A log beyond this size is moved to ``log.1`` and starts anew; at most two such files are kept."""
 CHUNK = 1 << 18
-LINE_LIMIT = 160
 _TAIL_BYTES = 4096
 _LOCK_TRIES, _LOCK_SECONDS = 100, 0.01
-_NOISE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def last_line(log: Path) -> str:
-    """The last line with anything in it, without control characters, shortened for a status message."""
+    """The last line of a log with anything in it, for a status message."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            tail = file.read(_TAIL_BYTES).decode(errors="replace")
+            return last_line_of(file.read(_TAIL_BYTES))
     except OSError:
         return ""
-    lines = [_NOISE.sub("", line).strip() for line in re.split(r"[\r\n]+", tail)]
-    line = next((line for line in reversed(lines) if line), "")
-    return line if len(line) <= LINE_LIMIT else line[: LINE_LIMIT - 1] + "…"
 
 
 def keep_small(log: Path, cap: int = CAP_BYTES) -> bool:

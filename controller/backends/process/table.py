@@ -167,13 +167,19 @@ def _mark(pid: int, installation: str) -> tuple[str | None, int | None]:
         content = _content(pid, "environ")
     if INSTANCE_MARK.encode() not in content:
         return None, None
+    return marked(content, installation)
+
+
+def marked(content: bytes, installation: str) -> tuple[str | None, int | None]:
+    """The instance and its port that an environment names, as far as it is one of this installation."""
     variables = dict(
         entry.decode(errors="surrogateescape").split("=", 1) for entry in content.split(b"\0") if b"=" in entry
     )
     uid, port = variables.get(INSTANCE_MARK, ""), variables.get("PORT", "")
     if variables.get(INSTALLATION_MARK) != installation or not UID.fullmatch(uid):
         return None, None
-    return uid, int(port) if port.isdecimal() else None
+    # Its processes choose their environment themselves.
+    return uid, int(port) if port.isascii() and port.isdecimal() and len(port) <= 5 else None
 
 
 def _content(pid: int, name: str) -> bytes:

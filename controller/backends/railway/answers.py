@@ -31,7 +31,7 @@ def judge(answer: Answer, token: str) -> dict[str, Any] | Rejected | Unanswered:
     if told is None or answer.status == 408 or answer.status >= 500 or 300 <= answer.status < 400:
         return Unanswered(_unexpected(answer, first, token))
     if errors:
-        if not first.get("path") and _LOST in str(first.get("message", "")).lower():
+        if not first.get("path") and _LOST in _words(first, token).lower():
             return Unanswered(f"Railway lost the request ({_words(first, token)})")
         return _rejected(answer.status, told, first, token)
     data = told.get("data")

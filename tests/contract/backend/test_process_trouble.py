@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from controller.backends.last_line import LINE_LIMIT
 from controller.backends.process import ProcessBackend
 from controller.backends.process.homes import Homes
-from controller.backends.process.output import LINE_LIMIT, keep_small, last_line
+from controller.backends.process.output import keep_small, last_line
 from controller.backends.process.record import Record
 from controller.backends.process.table import boot_id
 from controller.errors import Misconfigured, Refused, Transient
@@ -327,9 +328,20 @@ async def test_the_last_words_are_told_without_control_characters(processes: Pro
         (b"progress 1%\rprogress 2%\r", "progress 2%"),
         (b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07\n", "red ]0;title"),
         (b"\xff\xfe broken\n", "\ufffd\ufffd broken"),
+        ("\u202egpj.exe\n".encode(), "gpj.exe"),
         (b"x" * 9000, "x" * (LINE_LIMIT - 1) + "…"),
     ],
-    ids=["empty", "blank", "no newline", "blank end", "carriage returns", "escapes", "not UTF-8", "long"],
+    ids=[
+        "empty",
+        "blank",
+        "no newline",
+        "blank end",
+        "carriage returns",
+        "escapes",
+        "not UTF-8",
+        "turned around",
+        "long",
+    ],
 )
 def test_the_last_line_of_a_log(tmp_path: Path, content: bytes, line: str) -> None:
     log = tmp_path / "log"
