@@ -91,6 +91,7 @@ def request_head(data: bytes) -> None:
             require_local(request)
         with contextlib.suppress(AgentError):
             idempotency_key(request)
+            next_token(request)
 
     loop().run_until_complete(look())
 
