@@ -6,11 +6,12 @@ import importlib
 import logging
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from random import SystemRandom
 
+from controller.calendar import Calendar
 from controller.core.backoff import backoff
 from controller.core.election import Terms
 from controller.errors import AgentpoolError, Misconfigured, Missing, Unusable
@@ -19,7 +20,7 @@ from controller.http.webhooks import RailwayWebhooks
 from controller.kube.client import KubeCluster
 from controller.kube.connection import Connection, connect
 from controller.kube.installation import installation_secret
-from controller.kube.lease import Elected, KubeLease, Leadership, Sole, own_name
+from controller.kube.lease import Elected, KubeLease, Leadership, Sole, own_name, steady_clock
 from controller.kube.watch import Watch
 from controller.ledger import NoLedger, open_ledger
 from controller.model import Resource
@@ -80,6 +81,7 @@ class _Service:
         self._providers: Mapping[str, Provider] = {}
         """Open while this process leads."""
         self._ledger: Ledger = NoLedger()
+        self._calendar = Calendar(time.time, steady_clock)
         self.why_not_ready: str | None = "the API server was not reached yet"
         self.standing_by: str | None = None
         """Who leads, while another one does."""
@@ -153,6 +155,7 @@ class _Service:
 
         The next turn begins with nothing of this one: what a leader took for certain may be wrong by then.
         """
+        self._calendar.follow()
         view = View()
         await self._patiently(Relist(cluster, view, self._settings.relist_seconds).fill)
         if self._stop.is_set():
@@ -171,14 +174,16 @@ class _Service:
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(watch.run(closing, opened), name="watch")
             leading = tasks.create_task(lead(), name="lead")
-            stopping = tasks.create_task(self._wait_for_stop(), name="stop")
-            await asyncio.wait({watching, leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping = tasks.create_task(self._stop.wait(), name="stop")
+            setting = tasks.create_task(self._calendar.until_set(), name="calendar")
+            await asyncio.wait({watching, leading, stopping, setting}, return_when=asyncio.FIRST_COMPLETED)
             if self._stop.is_set():
                 log.info("stopping: instances go on, and are found again at the next start")
             # First of all: another operator waits for the lead.
             leading.cancel()
             await asyncio.wait({leading})
             stopping.cancel()
+            setting.cancel()
             closing.set()
 
     async def _term(self, view: View, cluster: KubeCluster, installation: Installation, fence: Fence) -> None:
@@ -192,7 +197,7 @@ class _Service:
                     runtime=FencedRuntime(runtime, fence),
                     backends={name: fenced(provider, fence) for name, provider in self._providers.items()},
                     installation=installation,
-                    clock=lambda: datetime.now(UTC),
+                    clock=self._calendar,
                     random=SystemRandom(),
                     ledger=self._ledger,
                 )
@@ -223,9 +228,6 @@ class _Service:
                 failures += 1
                 await self._explain(str(error), failures)
 
-    async def _wait_for_stop(self) -> None:
-        await self._stop.wait()
-
     async def _tell_ready(self, controller: Controller) -> None:
         await controller.working.wait()
         self.why_not_ready = None
@@ -251,7 +253,7 @@ class _Service:
         if options is None:
             yield NoLedger()
             return
-        ledger = open_ledger(options, lambda: datetime.now(UTC))
+        ledger = open_ledger(options, self._calendar)
         delivering = asyncio.create_task(ledger.run(), name="ledger")
         try:
             yield ledger
