@@ -106,7 +106,7 @@ class _NoConnectionFree(Fault):
         return not self.struck(stage)
 
     def struck(self, stage: Stage) -> bool:
-        return any("too many connections" in operator.output for operator in stage.operators)
+        return any("has no free connection" in operator.output for operator in stage.operators)
 
 
 class _KilledSessions(Fault):
