@@ -44,9 +44,6 @@ class ApiProxy:
         self.rules: list[Rule] = []
         self.refuses = False
         """Every connection is broken, new ones too: a network that is cut."""
-        self.speaks = asyncio.Event()
-        """Cleared, watches say nothing more, and are not closed either: what was said meanwhile is said later."""
-        self.speaks.set()
         self.kubeconfig = folder / "kubeconfig-of-the-proxy"
         self._url: str = cluster["server"]
         self._upstream = ssl.create_default_context(
@@ -56,7 +53,8 @@ class ApiProxy:
         self._runner: web.ServerRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         self._server = web.Server(self._handle, access_log=None)
-        self._watches: dict[asyncio.Task[object], tuple[Asked, web.BaseRequest]] = {}
+        self._watches: dict[asyncio.Event, tuple[Asked, web.BaseRequest]] = {}
+        """Those that are open; each says nothing while its event is cleared."""
 
     async def start(self) -> None:
         """Listen, and write a kubeconfig that leads here."""
@@ -101,6 +99,16 @@ class ApiProxy:
         """Break every watch; in the loop."""
         for _, request in tuple(self._watches.values()):
             _abort(request)
+
+    def mute(self) -> None:
+        """The watches that are open now say nothing more, and are not closed either; in the loop."""
+        for speaks in self._watches:
+            speaks.clear()
+
+    def unmute(self) -> None:
+        """What they would have said is said now; in the loop."""
+        for speaks in self._watches:
+            speaks.set()
 
     # What a check looks at.
 
@@ -152,15 +160,15 @@ class ApiProxy:
         )
 
     @contextlib.contextmanager
-    def following(self, what: Asked, request: web.BaseRequest) -> Iterator[None]:
+    def following(self, what: Asked, request: web.BaseRequest) -> Iterator[asyncio.Event]:
         """A watch is open for as long as the block lasts."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._watches[task] = what, request
+        speaks = asyncio.Event()
+        speaks.set()
+        self._watches[speaks] = what, request
         try:
-            yield
+            yield speaks
         finally:
-            del self._watches[task]
+            del self._watches[speaks]
 
 
 class _Exchange:
@@ -179,20 +187,23 @@ class _Exchange:
             self._seen.status = answer.status
             return Answer(answer.status, _kept(answer.headers), content)
 
-    async def pass_on(self) -> web.StreamResponse:
+    async def pass_on(self, limit: int | None = None) -> web.StreamResponse:
         if self._what.verb == "watch":
-            return await self._follow()
+            return await self._follow(limit)
         answer = await self.forward()
         return web.Response(status=answer.status, headers=answer.headers, body=answer.content)
 
-    async def _follow(self) -> web.StreamResponse:
+    async def _follow(self, limit: int | None) -> web.StreamResponse:
         async with await self._proxy.ask(self._request, self._content) as answer:
             self._seen.status = answer.status
             response = await self.begin(answer.status, _kept(answer.headers))
-            with self._proxy.following(self._what, self._request):
+            left = limit
+            with self._proxy.following(self._what, self._request) as speaks:
                 async for data in answer.content.iter_any():
-                    await self._proxy.speaks.wait()
-                    await response.write(data)
+                    await speaks.wait()
+                    await response.write(data if left is None else data[:left])
+                    if left is not None and (left := left - len(data)) <= 0:
+                        return self.drop()
             await response.write_eof()
             return response
 

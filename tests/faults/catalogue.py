@@ -1,9 +1,11 @@
 """Every fault there is, in the order of the table."""
 
-from tests.faults.api_faults import api_faults
+from tests.faults.api_faults import API_FAULTS
+from tests.faults.deaths import DEATHS
 from tests.faults.fault import Fault
+from tests.faults.server_faults import SERVER_FAULTS
 
-FAULTS: tuple[Fault, ...] = (*api_faults(),)
+FAULTS: tuple[Fault, ...] = (*DEATHS, *API_FAULTS, *SERVER_FAULTS)
 
 
 def named(name: str) -> Fault:

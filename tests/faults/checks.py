@@ -80,7 +80,7 @@ def check_history(stage: Stage) -> None:
         assert all(status.get("message") for status in statuses if status.get("phase") in {"Failed", "Evicted"})
 
 
-def check_ledger(stage: Stage) -> None:
+def check_ledger(stage: Stage, fault: Fault) -> None:
     """Every transition of every object is there once, and in order."""
     wanted = expected(stage.witness)
 
@@ -89,7 +89,7 @@ def check_ledger(stage: Stage) -> None:
         return {
             uid: {"happened": wanted.get(uid), "recorded": found.get(uid)}
             for uid in wanted.keys() | found.keys()
-            if not _agrees(stage, wanted.get(uid, []), found.get(uid, []))
+            if not _agrees(stage, fault, wanted.get(uid, []), found.get(uid, []))
         }
 
     stage.until(lambda: not difference(), lambda: (difference(), stage.told()), "the ledger is complete")
@@ -104,7 +104,7 @@ def check_output(stage: Stage, fault: Fault) -> None:
         assert not found, f"{found}\n{operator.output[-8000:]}"
 
 
-def _agrees(stage: Stage, wanted: list[tuple[str, str]], found: list[tuple[str, str]]) -> bool:
+def _agrees(stage: Stage, fault: Fault, wanted: list[tuple[str, str]], found: list[tuple[str, str]]) -> bool:
     if len(found) != len(set(found)):
         return False
     if wanted == found:
@@ -115,7 +115,8 @@ def _agrees(stage: Stage, wanted: list[tuple[str, str]], found: list[tuple[str, 
     if len(stage.operators) > 1:
         # Each has a queue of its own, so their records may overtake each other.
         return set(wanted) == set(found)
-    return not HELD_UNTIL_RECORDED and stage.was_down and set(found) <= set(wanted)
+    unseen = not HELD_UNTIL_RECORDED and fault.leaderless and ("Gone", "") in wanted
+    return unseen and set(found) <= set(wanted)
 
 
 def _homes(stage: Stage) -> set[str]:

@@ -70,23 +70,43 @@ def hold(seconds: float, carried_out: bool) -> Effect:
     return effect
 
 
-def first(do: Callable[[], None]) -> Effect:
-    """Something is done before it is forwarded, and it never is."""
+def first(do: Callable[[str], None]) -> Effect:
+    """Something is done to whoever sent it before it is forwarded, and it never is."""
 
     async def effect(exchange: Exchange) -> web.StreamResponse:
-        do()
+        do(exchange.asked.who)
         return exchange.drop()
 
     return effect
 
 
-def then(do: Callable[[], None]) -> Effect:
-    """Something is done when it was carried out, and before that is answered."""
+def then(do: Callable[[str], None]) -> Effect:
+    """Something is done to whoever sent it when it was carried out, and before that is answered."""
 
     async def effect(exchange: Exchange) -> web.StreamResponse:
         await exchange.forward()
-        do()
+        do(exchange.asked.who)
         return exchange.drop()
+
+    return effect
+
+
+def tear(size: int) -> Effect:
+    """A watch breaks after so many bytes, in the middle of an event."""
+
+    async def effect(exchange: Exchange) -> web.StreamResponse:
+        return await exchange.pass_on(size)
+
+    return effect
+
+
+def late(do: Callable[[str], None], seconds: float) -> Effect:
+    """Something is done to whoever sent it, and so much later it is forwarded."""
+
+    async def effect(exchange: Exchange) -> web.StreamResponse:
+        do(exchange.asked.who)
+        await asyncio.sleep(seconds)
+        return await exchange.pass_on()
 
     return effect
 

@@ -28,6 +28,8 @@ class Fault(ABC):
     """Before which step of the story it strikes; ``None``: the dice decide."""
     quick: bool = False
     """Whether ``make test`` has a run of it, too."""
+    leaderless: bool = False
+    """Whether there is a moment at which no operator leads, so that a deletion may be seen by none."""
     excused: tuple[str, ...] = ()
     """What operators may say because of it that would be a mistake otherwise (``MISTAKES``)."""
 

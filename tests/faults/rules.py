@@ -30,8 +30,11 @@ class Exchange(Protocol):
         """Have it carried out, and read the whole answer; not for watches."""
         ...
 
-    async def pass_on(self) -> web.StreamResponse:
-        """Have it carried out and answered as if nothing stood in between; also for watches."""
+    async def pass_on(self, limit: int | None = None) -> web.StreamResponse:
+        """Have it carried out and answered as if nothing stood in between.
+
+        A watch breaks after so many bytes.
+        """
         ...
 
     def drop(self) -> web.StreamResponse:

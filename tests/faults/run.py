@@ -52,13 +52,13 @@ def _tell(stage: Stage, fault: Fault, story: Story, dice: random.Random) -> None
     checks.check_while_it_lives(story)
     checks.check_rest(stage)
     story.end()
-    stage.until(lambda: healing.done, stage.told, f"{fault.name} has struck")
+    healing.end()
     assert fault.struck(stage), f"{fault.name} never struck: the run shows nothing\n{stage.told()}"
     checks.check_nothing_is_left(stage)
     checks.check_rest(stage)
     stage.witness.finish()
     checks.check_history(stage)
-    checks.check_ledger(stage)
+    checks.check_ledger(stage, fault)
     checks.check_output(stage, fault)
     log.info("%s: %.1f s", fault.name, time.monotonic() - begin)
 
@@ -68,11 +68,16 @@ class _Healing:
 
     def __init__(self, stage: Stage, fault: Fault) -> None:
         self._stage, self._fault = stage, fault
-        self.done = False
+        self._done = False
 
     def heal(self) -> None:
-        if self._fault.lingers(self._stage):
+        if not self._done and self._fault.lingers(self._stage):
             self._stage.later(0.2, self.heal)
             return
-        self._fault.heal(self._stage)
-        self.done = True
+        self.end()
+
+    def end(self) -> None:
+        """End it now, unless it is over."""
+        if not self._done:
+            self._done = True
+            self._fault.heal(self._stage)

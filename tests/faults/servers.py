@@ -16,10 +16,9 @@ from typing import Protocol
 
 import httpx
 import psutil
-import yaml
 
 from tests.cluster.conftest import Process
-from tests.e2e.api import CRDS, Api
+from tests.e2e.api import CRDS, KINDS, Api
 from tests.e2e.commands import free_port
 from tests.e2e.waiting import DEADLINE, eventually
 
@@ -124,7 +123,7 @@ class Envtest:
             )
         self._started.append(process)
         (self._folder / f"{part}.pid").write_text(str(process.pid))
-        eventually(lambda: _is_ready(self.kubeconfig))
+        eventually(lambda: _serves(self.kubeconfig))
 
     def signal(self, part: str, number: signal.Signals) -> None:
         os.kill(self._pid(part), number)
@@ -178,18 +177,18 @@ def _install(kubeconfig: Path) -> None:
     api.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
     api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     api.http.close()
+    eventually(lambda: _serves(kubeconfig))
 
 
-def _is_ready(kubeconfig: Path) -> bool:
-    config = yaml.safe_load(kubeconfig.read_text())
-    token = config["users"][0]["user"]["token"]
-    url = config["clusters"][0]["cluster"]["server"] + "/readyz"
+def _serves(kubeconfig: Path) -> bool:
+    """Whether it answers, for our kinds too: for a moment after their definition or its start it refuses."""
+    api = Api(kubeconfig, "default")
     try:
-        # It is on loopback, and was started right here.
-        answer = httpx.get(url, headers={"Authorization": f"Bearer {token}"}, verify=False, trust_env=False)
+        return all(api.http.get(api.path(plural)).status_code == 200 for plural in KINDS)
     except httpx.TransportError:
         return False
-    return answer.text == "ok"
+    finally:
+        api.http.close()
 
 
 def _runs(pid: int) -> bool:

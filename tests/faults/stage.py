@@ -24,9 +24,9 @@ from tests.postgres.plugin import fresh_database
 PATIENCE = 120.0
 """Seconds after which a condition counts as never met; generous, since the machine may be busy."""
 ENVIRONMENT = {
-    "AGENTPOOL_LEASE_DURATION_SECONDS": "2",
+    "AGENTPOOL_LEASE_DURATION_SECONDS": "3",
     "AGENTPOOL_LEASE_MARGIN_SECONDS": "0.5",
-    "AGENTPOOL_LEASE_RENEW_SECONDS": "0.5",
+    "AGENTPOOL_LEASE_RENEW_SECONDS": "1",
     "AGENTPOOL_LEASE_POLL_SECONDS": "0.2",
     "AGENTPOOL_ORPHAN_GRACE_SECONDS": "2",
     "AGENTPOOL_BACKENDS": "process",
@@ -56,8 +56,6 @@ class Stage:
         self.server, self.plan = server, plan
         self.keeps_up = True
         """Whether operators that were killed are started again at once."""
-        self.was_down = False
-        """Whether there was a moment without an operator."""
         self._postgres_url = postgres_url
         self._later: list[tuple[float, Callable[[], None]]] = []
         self._closing = contextlib.ExitStack()
@@ -155,10 +153,13 @@ class Stage:
         for operator in self.operators:
             if self.keeps_up and operator.process is not None and not operator.running:
                 assert operator.process.returncode == -signal.SIGKILL, f"it ended by itself: {operator.output[-4000:]}"
-                self.was_down = True
                 operator.start()
 
     # What there is.
+
+    def operator(self, who: str) -> Command:
+        """The one whose requests go through the proxy of that name."""
+        return next(each for each, proxy in zip(self.operators, self.proxies, strict=True) if proxy.who == who)
 
     def leads(self) -> bool:
         """Whether an operator leads and works. One that is frozen answers nothing, so it is not asked."""

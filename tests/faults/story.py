@@ -3,6 +3,7 @@
 import random
 import signal
 from collections.abc import Callable
+from functools import partial
 
 import httpx
 
@@ -22,14 +23,15 @@ class Story:
         self.kept: set[str] = set()
         """Claims that were not given back, nor told to expire."""
         self.expiring: set[str] = set()
-        self.crashed = ""
-        """The instance whose processes were killed."""
+        self.crashed: list[str] = []
+        """Instances whose processes were killed."""
         self.idle = 2
         """How many warm ones the pool is to hold."""
         self.steps: tuple[Callable[[], None], ...] = (
             self.make_a_pool,
-            self.claim_two,
+            self.claim,
             self.join_a_conversation,
+            self.crash_a_claimed_one,
             self.give_one_back,
             self.claim_for_a_second,
             self.want_more,
@@ -39,17 +41,33 @@ class Story:
 
     def make_a_pool(self) -> None:
         backend: Object = {"process": {}}
-        spec = {"minIdle": self.idle, "maxTotal": 9, "backend": backend, "template": {}, **FAST, **self.stage.plan.pool}
+        spec = {
+            "minIdle": self.idle,
+            "maxTotal": 12,
+            "backend": backend,
+            "template": {},
+            **FAST,
+            **self.stage.plan.pool,
+        }
         self._create("agentpools", POOL, spec)
 
-    def claim_two(self) -> None:
-        self._claim("early")
-        self._claim("kept")
+    def claim(self) -> None:
+        for name in ("early", "kept", "unlucky"):
+            self._claim(name)
 
     def join_a_conversation(self) -> None:
         """With the invite of another one, which must have it first."""
         invite = self.stage.until(lambda: self._status("kept").get("inviteUrl"), self.stage.told, "an invite URL")
         self._claim("joins", joinUrl=invite)
+        self._claim("asks", joinUrl=f"{invite}&wait=1")
+
+    def crash_a_claimed_one(self) -> None:
+        """Its claim stays, and says so, until somebody gives it back."""
+        system = self.stage.system
+        self._until_phase("unlucky", "Bound")
+        victim = self.stage.until(lambda: system.instance_of("unlucky"), self.stage.told, "the instance of a claim")
+        self.crashed.append(name_of(victim))
+        host.signal_all(system.pids(victim), signal.SIGKILL)
 
     def give_one_back(self) -> None:
         self._delete("agentclaims", "early")
@@ -75,7 +93,7 @@ class Story:
     def crash_an_idle_one(self) -> None:
         system = self.stage.system
         victim = self.stage.until(lambda: system.idle(POOL)[:1], self.stage.told, "an idle instance")[0]
-        self.crashed = name_of(victim)
+        self.crashed.append(name_of(victim))
         host.signal_all(system.pids(victim), signal.SIGKILL)
 
     def claim_another(self) -> None:
@@ -86,11 +104,13 @@ class Story:
     def settle(self) -> None:
         """Until everybody has what was promised, and the pool holds what it shall."""
         stage = self.stage
-        for name in sorted(self.kept):
+        for name in sorted(self.kept - {"asks"}):
             self._until_phase(name, "Bound")
+        stage.until(self._is_let_in, stage.told, "the one that asks is let in")
         for name in sorted(self.expiring):
             self._until_phase(name, "Expired")
-        stage.until(self._crash_was_seen, stage.told, "the crash is noticed")
+        for name in self.crashed:
+            stage.until(partial(self._is_seen_crashed, name), stage.told, f"{name} is seen to have crashed")
         held = len(self.kept)
         stage.until(lambda: self._is_settled(held), lambda: (self._seen(), stage.told()), "the pool has settled")
 
@@ -102,9 +122,9 @@ class Story:
                 self._delete(plural, name_of(item))
         stage.until(lambda: not any(map(stage.api.all, KINDS)), lambda: (self._seen(), stage.told()), "all is gone")
 
-    def _crash_was_seen(self) -> bool:
-        """It is replaced; unless a claim got it in the last moment, which then has to say so."""
-        found = self.stage.api.find("agentinstances", self.crashed)
+    def _is_seen_crashed(self, name: str) -> bool:
+        """An idle one is replaced; unless a claim got it in the last moment, which then has to say so."""
+        found = self.stage.api.find("agentinstances", name)
         return found is None or found.get("status", {}).get("phase") == "Crashed"
 
     def _is_settled(self, held: int) -> bool:
@@ -137,6 +157,15 @@ class Story:
 
     def _all(self, plural: str) -> list[Object]:
         return self.stage.until(lambda: [self.stage.api.all(plural)], self.stage.told, "the API server lists")[0]
+
+    def _is_let_in(self) -> bool:
+        """Whoever owns the conversation lets it in, whichever instance it is that waits."""
+        status = self._status("asks")
+        if status.get("phase") == "PendingAcceptance":
+            instance = self.stage.api.find("agentinstances", status["instance"])
+            if instance is not None and instance.get("status", {}).get("url"):
+                self.stage.system.ask(instance, "POST", "/convos/accept")
+        return status.get("phase") == "Bound"
 
     def _status(self, name: str) -> Object:
         found = self.stage.api.find("agentclaims", name)

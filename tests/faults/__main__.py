@@ -1,0 +1,94 @@
+"""The long run: ``make faults SEED=n RUNS=n``. It tells how to repeat each run, and writes docs/reliability.md."""
+
+import fnmatch
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from tests.faults.catalogue import FAULTS
+from tests.faults.fault import Fault
+from tests.faults.report import Outcome, Report
+from tests.faults.run import World, run
+from tests.faults.servers import serving
+from tests.postgres.server import LackingError, PrivatePostgres
+
+log = logging.getLogger("faults")
+
+
+@click.command()
+@click.option("--seed", type=int, default=20261127, show_default=True, help="For the first run of each fault.")
+@click.option("--runs", type=int, default=1, show_default=True, help="Runs of each fault, with the seeds after it.")
+@click.option("--only", default="*", help="Names of faults, as a pattern such as 'killed*'; quick: those of make test.")
+@click.option("--page", type=click.Path(path_type=Path), help="Where to write the table; nowhere unless given.")
+def main(seed: int, runs: int, only: str, page: Path | None) -> None:
+    """Strike with every fault, several times over, and see that nothing is lost."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    chosen = [fault for fault in FAULTS if (fault.quick if only == "quick" else fnmatch.fnmatch(fault.name, only))]
+    if not chosen:
+        raise click.UsageError(f"no fault is called {only}: there are {', '.join(fault.name for fault in FAULTS)}")
+    # Short, since a socket is below it, and open to the user of Postgres.
+    folder = Path(tempfile.mkdtemp(prefix="ap-"))
+    folder.chmod(0o755)
+    try:
+        with serving(folder) as server:
+            world = World(server, _postgres(folder), folder / "runs")
+            report = _all(world, chosen, range(seed, seed + runs))
+    except LackingError as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        _remove(folder)
+    log.info("%s", report.summary())
+    if page is not None:
+        report.write(page)
+    sys.exit(report.failed > 0)
+
+
+def _all(world: World, faults: Sequence[Fault], seeds: range) -> Report:
+    report = Report(world.server.name, seeds)
+    for fault in faults:
+        if lack := fault.lacks(world.server):
+            log.info("%-45s left out: %s", fault.name, lack)
+            report.leave_out(fault, lack)
+            continue
+        for seed in seeds:
+            report.add(fault, _one(world, fault, seed))
+    return report
+
+
+def _one(world: World, fault: Fault, seed: int) -> Outcome:
+    begin = time.monotonic()
+    try:
+        run(world, fault, seed)
+    except Exception as error:
+        log.info("%-45s seed %d: FAILED", fault.name, seed)
+        log.info("%s", "".join(traceback.format_exception(error)))
+        log.info("repeat it with: make faults SEED=%d RUNS=1 ONLY=%r", seed, fault.name)
+        return Outcome(seed, well=False)
+    log.info("%-45s seed %d: all is well, %.0f s", fault.name, seed, time.monotonic() - begin)
+    return Outcome(seed, well=True)
+
+
+def _postgres(folder: Path) -> str:
+    if given := os.environ.get("DATABASE_URL"):
+        return given
+    server = PrivatePostgres(folder / "postgres")
+    server.start()
+    return server.url()
+
+
+def _remove(folder: Path) -> None:
+    PrivatePostgres(folder / "postgres").remove()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
