@@ -30,7 +30,9 @@ class Command:
     def __init__(self, *arguments: str, log: Path, **env: str) -> None:
         self.port = free_port()
         self._arguments = [str(EXECUTABLE), *arguments, "--http-port", str(self.port)]
-        self._env = _environment(env)
+        self._env = env
+        self.changes: dict[str, str] = {}
+        """What its next start has in its environment besides."""
         self._log = log
         self._checked = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -38,9 +40,17 @@ class Command:
     def start(self) -> "Command":
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._env
+                self._arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_environment({**self._env, **self.changes}),
             )
         return self
+
+    def change(self, **env: str) -> None:
+        """Start it with these settings besides the next time, and with none of an earlier change."""
+        self.changes = env
 
     @property
     def pid(self) -> int:

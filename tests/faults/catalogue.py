@@ -3,9 +3,21 @@
 from tests.faults.api_faults import API_FAULTS
 from tests.faults.deaths import DEATHS
 from tests.faults.fault import Fault
+from tests.faults.host_faults import HOST_FAULTS
+from tests.faults.leader_faults import LEADER_FAULTS
+from tests.faults.postgres_faults import POSTGRES_FAULTS
+from tests.faults.runtime_faults import RUNTIME_FAULTS
 from tests.faults.server_faults import SERVER_FAULTS
 
-FAULTS: tuple[Fault, ...] = (*DEATHS, *API_FAULTS, *SERVER_FAULTS)
+FAULTS: tuple[Fault, ...] = (
+    *DEATHS,
+    *LEADER_FAULTS,
+    *API_FAULTS,
+    *SERVER_FAULTS,
+    *POSTGRES_FAULTS,
+    *RUNTIME_FAULTS,
+    *HOST_FAULTS,
+)
 
 
 def named(name: str) -> Fault:

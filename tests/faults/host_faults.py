@@ -90,24 +90,6 @@ class _JumpingClock(Fault):
         return expiring is None or expiring.get("status", {}).get("phase") != "Expired"
 
 
-def host_faults() -> tuple[Fault, ...]:
-    """All of them."""
-    hours = _HOURS // 3600
-    return (
-        _FullDisk(),
-        _JumpingClock(
-            "the clock jumps ahead", f"the operator's clock jumps ahead by {hours} hours, and back", _HOURS, quick=True
-        ),
-        _JumpingClock("the clock jumps back", f"the operator's clock jumps back by {hours} hours, and ahead", -_HOURS),
-        _JumpingClock(
-            "the clock jumps about",
-            f"the operator's clock jumps ahead by {hours} hours, back by {2 * hours}, and then to where it was",
-            _HOURS,
-            -_HOURS,
-        ),
-    )
-
-
 def _clock(plan: Plan) -> Path:
     return plan.folder / "clock"
 
@@ -135,3 +117,18 @@ def _mount(folder: Path) -> bool:
 
 def _unmount(folder: Path) -> None:
     subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
+
+
+HOST_FAULTS: tuple[Fault, ...] = (
+    _FullDisk(),
+    _JumpingClock(
+        "the clock jumps ahead", "the operator's clock jumps ahead by three hours, and back", _HOURS, quick=True
+    ),
+    _JumpingClock("the clock jumps back", "the operator's clock jumps back by three hours, and ahead", -_HOURS),
+    _JumpingClock(
+        "the clock jumps about",
+        "the operator's clock jumps ahead by three hours, back by six, and then to where it was",
+        _HOURS,
+        -_HOURS,
+    ),
+)

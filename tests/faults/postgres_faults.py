@@ -203,28 +203,6 @@ class _Locked(Fault):
         self._holder.close()
 
 
-def postgres_faults() -> tuple[Fault, ...]:
-    """All of them."""
-    return (
-        _OfLine(
-            "Postgres is down",
-            "every connection is broken, and new ones are closed at once",
-            _go_away,
-            _come_back,
-            quick=True,
-        ),
-        _OfLine("Postgres is slow", "each answer takes a second longer", _slow_down, _hurry),
-        _OfLine("Postgres says nothing", "nothing gets through, and nothing is closed", _fall_silent, _speak),
-        _LostAnswers(),
-        _NoConnectionFree(),
-        _KilledSessions(),
-        _Locked(),
-        _FailingTransactions("transactions cannot be serialized", "three writes fail with 40001", "40001"),
-        _FailingTransactions("transactions deadlock", "three writes fail with 40P01", "40P01", quick=True),
-        _FailingTransactions("Postgres' disk is full", "three writes fail with 53100", "53100"),
-    )
-
-
 def _go_away(line: Line) -> None:
     line.refuses = True
     line.cut()
@@ -248,3 +226,23 @@ def _fall_silent(line: Line) -> None:
 
 def _speak(line: Line) -> None:
     line.speaks.set()
+
+
+POSTGRES_FAULTS: tuple[Fault, ...] = (
+    _OfLine(
+        "Postgres is down",
+        "every connection is broken, and new ones are closed at once",
+        _go_away,
+        _come_back,
+        quick=True,
+    ),
+    _OfLine("Postgres is slow", "each answer takes a second longer", _slow_down, _hurry),
+    _OfLine("Postgres says nothing", "nothing gets through, and nothing is closed", _fall_silent, _speak),
+    _LostAnswers(),
+    _NoConnectionFree(),
+    _KilledSessions(),
+    _Locked(),
+    _FailingTransactions("transactions cannot be serialized", "three writes fail with 40001", "40001"),
+    _FailingTransactions("transactions deadlock", "three writes fail with 40P01", "40P01", quick=True),
+    _FailingTransactions("Postgres' disk is full", "three writes fail with 53100", "53100"),
+)

@@ -45,64 +45,56 @@ class _Unruly(Fault):
         return _troubles(stage).taken > 0
 
 
-def runtime_faults() -> tuple[Fault, ...]:
-    """All of them."""
-    return (
-        _Unruly(
-            "a provision that hangs", Trouble.HANG, "a provision is never answered, and never carried out", quick=True
-        ),
-        _Unruly(
-            "a provision answered too late",
-            Trouble.LATE,
-            "a provision is carried out, and answered only after its deadline",
-            quick=True,
-        ),
-        _Unruly("a provision answered by HTML", Trouble.HTML, "a provision is answered by an HTML page with 200"),
-        _Unruly("a provision answered by 401", Trouble.UNAUTHORIZED, "a provision is answered by 401"),
-        _Unruly("a provision answered by 500", Trouble.ERROR, "a provision is carried out, and answered by 500"),
-        _Unruly(
-            "a provision cut short", Trouble.TRUNCATED, "a provision is carried out, and its JSON ends in the middle"
-        ),
-        _Unruly(
-            "a provision answered without end", Trouble.HUGE, "a provision is carried out, and its answer does not end"
-        ),
-        _Unruly(
-            "a provision answered byte by byte",
-            Trouble.DRIP,
-            "a provision is carried out, and its answer comes byte by byte for ever",
-        ),
-        _Unruly(
-            "death before a provision", Trouble.DIE_BEFORE, "the whole instance dies when it is asked to provision"
-        ),
-        _Unruly(
-            "death after a provision",
-            Trouble.DIE_AFTER,
-            "the whole instance dies after it provisioned, before it answers",
-            quick=True,
-        ),
-        _Unruly(
-            "death of the agent behind its port",
-            Trouble.AGENT_DIES,
-            "the agent dies when it is asked to provision, and its port goes on to listen",
-        ),
-        _Unruly(
-            "runtimes that answer HTML",
-            Trouble.PAGE_EVERYWHERE,
-            "every request, a probe too, is answered by an HTML page",
-            times=1000,
-        ),
-        _Unruly(
-            "runtimes that answer nothing",
-            Trouble.SILENT_EVERYWHERE,
-            "no request, a probe neither, is ever answered",
-            times=1000,
-        ),
-    )
-
-
 def _folder(plan: Plan) -> Path:
     return plan.folder / "troubles"
 
 
 def _troubles(stage: Stage) -> Troubles:
     return Troubles(_folder(stage.plan))
+
+
+RUNTIME_FAULTS: tuple[Fault, ...] = (
+    _Unruly("a provision that hangs", Trouble.HANG, "a provision is never answered, and never carried out", quick=True),
+    _Unruly(
+        "a provision answered too late",
+        Trouble.LATE,
+        "a provision is carried out, and answered only after its deadline",
+        quick=True,
+    ),
+    _Unruly("a provision answered by HTML", Trouble.HTML, "a provision is answered by an HTML page with 200"),
+    _Unruly("a provision answered by 401", Trouble.UNAUTHORIZED, "a provision is answered by 401"),
+    _Unruly("a provision answered by 500", Trouble.ERROR, "a provision is carried out, and answered by 500"),
+    _Unruly("a provision cut short", Trouble.TRUNCATED, "a provision is carried out, and its JSON ends in the middle"),
+    _Unruly(
+        "a provision answered without end", Trouble.HUGE, "a provision is carried out, and its answer does not end"
+    ),
+    _Unruly(
+        "a provision answered byte by byte",
+        Trouble.DRIP,
+        "a provision is carried out, and its answer comes byte by byte for ever",
+    ),
+    _Unruly("death before a provision", Trouble.DIE_BEFORE, "the whole instance dies when it is asked to provision"),
+    _Unruly(
+        "death after a provision",
+        Trouble.DIE_AFTER,
+        "the whole instance dies after it provisioned, before it answers",
+        quick=True,
+    ),
+    _Unruly(
+        "death of the agent behind its port",
+        Trouble.AGENT_DIES,
+        "the agent dies when it is asked to provision, and its port goes on to listen",
+    ),
+    _Unruly(
+        "runtimes that answer HTML",
+        Trouble.PAGE_EVERYWHERE,
+        "every request, a probe too, is answered by an HTML page",
+        times=1000,
+    ),
+    _Unruly(
+        "runtimes that answer nothing",
+        Trouble.SILENT_EVERYWHERE,
+        "no request, a probe neither, is ever answered",
+        times=1000,
+    ),
+)
