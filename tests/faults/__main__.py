@@ -4,6 +4,7 @@ import fnmatch
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -26,15 +27,21 @@ log = logging.getLogger("faults")
 @click.command()
 @click.option("--seed", type=int, default=20261127, show_default=True, help="For the first run of each fault.")
 @click.option("--runs", type=int, default=1, show_default=True, help="Runs of each fault, with the seeds after it.")
-@click.option("--only", default="*", help="Names of faults, as a pattern such as 'killed*'; quick: those of make test.")
+@click.option(
+    "--only",
+    default="*",
+    help="Patterns with commas between: 'killed*,410*'; quick: those of make test.",
+)
 @click.option("--page", type=click.Path(path_type=Path), help="Where to write the table; nowhere unless given.")
 def main(seed: int, runs: int, only: str, page: Path | None) -> None:
     """Strike with every fault, several times over, and see that nothing is lost."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    chosen = [fault for fault in FAULTS if (fault.quick if only == "quick" else fnmatch.fnmatch(fault.name, only))]
+    chosen = [fault for fault in FAULTS if _fits(fault, only)]
     if not chosen:
         raise click.UsageError(f"no fault is called {only}: there are {', '.join(fault.name for fault in FAULTS)}")
+    # So that whatever was started is ended, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # Short, since a socket is below it, and open to the user of Postgres.
     folder = Path(tempfile.mkdtemp(prefix="ap-"))
     folder.chmod(0o755)
@@ -50,6 +57,11 @@ def main(seed: int, runs: int, only: str, page: Path | None) -> None:
     if page is not None:
         report.write(page)
     sys.exit(report.failed > 0)
+
+
+def _fits(fault: Fault, only: str) -> bool:
+    words = only.split(",")
+    return ("quick" in words and fault.quick) or any(fnmatch.fnmatch(fault.name, word) for word in words)
 
 
 def _all(world: World, faults: Sequence[Fault], seeds: range) -> Report:

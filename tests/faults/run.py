@@ -49,11 +49,11 @@ def _tell(stage: Stage, fault: Fault, story: Story, dice: random.Random) -> None
         step()
         stage.pause(dice.uniform(0, 0.3))
     story.settle()
+    stage.until(lambda: healing.done, stage.told, f"{fault.name} has struck and is over")
+    assert fault.struck(stage), f"{fault.name} never struck: the run shows nothing\n{stage.told()}"
     checks.check_while_it_lives(story)
     checks.check_rest(stage)
     story.end()
-    healing.end()
-    assert fault.struck(stage), f"{fault.name} never struck: the run shows nothing\n{stage.told()}"
     checks.check_nothing_is_left(stage)
     checks.check_rest(stage)
     stage.witness.finish()
@@ -68,16 +68,11 @@ class _Healing:
 
     def __init__(self, stage: Stage, fault: Fault) -> None:
         self._stage, self._fault = stage, fault
-        self._done = False
+        self.done = False
 
     def heal(self) -> None:
-        if not self._done and self._fault.lingers(self._stage):
+        if self._fault.lingers(self._stage):
             self._stage.later(0.2, self.heal)
             return
-        self.end()
-
-    def end(self) -> None:
-        """End it now, unless it is over."""
-        if not self._done:
-            self._done = True
-            self._fault.heal(self._stage)
+        self._fault.heal(self._stage)
+        self.done = True
