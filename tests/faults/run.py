@@ -1,6 +1,7 @@
 """One run: the story on a stage of its own, while a fault strikes, and then every check."""
 
 import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class World:
 def run(world: World, fault: Fault, seed: int) -> None:
     """Fails with all that is known if anything does not hold."""
     dice = dice_of(fault.name, seed)
-    plan = Plan(world.folder / f"{fault.name.replace(' ', '-')}-{seed}")
+    plan = Plan(world.folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', fault.name)}-{seed}")
     plan.folder.mkdir(parents=True)
     fault.prepare(plan)
     with Stage(world.server, world.postgres_url, plan) as stage:
