@@ -19,10 +19,8 @@ class OfRequests(Fault):
 
     peer = API_SERVER
 
-    def __init__(
-        self, name: str, sentence: str, *strikes: Strike, lasts: float = 2.0, quick: bool = False, again: bool = False
-    ) -> None:
-        self.name, self.sentence, self.lasts, self.quick = name, sentence, lasts, quick
+    def __init__(self, name: str, sentence: str, *strikes: Strike, lasts: float = 2.0, again: bool = False) -> None:
+        self.name, self.sentence, self.lasts = name, sentence, lasts
         self._strikes, self._watches_begin_again = strikes, again
         self._made: list[Rule] = []
 
@@ -36,7 +34,7 @@ class OfRequests(Fault):
         return not self.struck(stage)
 
     def struck(self, stage: Stage) -> bool:
-        return all(any(rule.struck for rule in self._made if rule.matches is strike[0]) for strike in self._strikes)
+        return any(rule.struck for rule in self._made)
 
 
 class OfEverything(OfRequests):
@@ -50,8 +48,8 @@ class SilentWatches(Fault):
 
     peer = API_SERVER
 
-    def __init__(self, name: str, sentence: str, lasts: float, *, quick: bool = False, for_good: bool = False) -> None:
-        self.name, self.sentence, self.lasts, self.quick = name, sentence, lasts, quick
+    def __init__(self, name: str, sentence: str, lasts: float, *, for_good: bool = False) -> None:
+        self.name, self.sentence, self.lasts = name, sentence, lasts
         self._for_good = for_good
         # That is how it is noticed.
         self.excused = ("was repaired",) if for_good else ()
@@ -88,7 +86,6 @@ REFUSALS: tuple[Fault, ...] = (
         "a storm of 409",
         "every change but of the Lease is refused with 409 Conflict for 2 s",
         (writes, refuse(409, "Conflict", "the object has been modified"), None),
-        quick=True,
     ),
     OfRequests(
         "429 for everybody",
@@ -100,7 +97,6 @@ REFUSALS: tuple[Fault, ...] = (
         "changes are refused with 500, other requests with 503, for 2 s",
         (writes, refuse(500, "InternalError", "etcdserver: request timed out"), None),
         (requests, refuse(503, "ServiceUnavailable", "the server is shutting down"), None),
-        quick=True,
     ),
 )
 ANSWERS: tuple[Fault, ...] = (
@@ -133,7 +129,6 @@ ANSWERS: tuple[Fault, ...] = (
         "lost answers",
         "changes are carried out, and their answers are lost with the connection, for 2 s",
         (writes, lose(), None),
-        quick=True,
     ),
     OfRequests(
         "truncated answers",
@@ -147,7 +142,6 @@ WATCHES: tuple[Fault, ...] = (
         "every watch breaks, and the next one says that its version is too old",
         *((_watch_of(kind), expire(), 1) for kind in _KINDS),
         again=True,
-        quick=True,
     ),
     OfRequests(
         "410 to a watch",

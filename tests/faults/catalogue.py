@@ -1,6 +1,7 @@
 """Every fault there is, in the order of the table."""
 
 from tests.faults.api_faults import API_FAULTS
+from tests.faults.bad_day import BAD_DAYS
 from tests.faults.deaths import DEATHS
 from tests.faults.fault import Fault
 from tests.faults.host_faults import HOST_FAULTS
@@ -13,16 +14,9 @@ FAULTS: tuple[Fault, ...] = (
     *DEATHS,
     *LEADER_FAULTS,
     *API_FAULTS,
+    *BAD_DAYS,
     *SERVER_FAULTS,
     *POSTGRES_FAULTS,
     *RUNTIME_FAULTS,
     *HOST_FAULTS,
 )
-
-
-def named(name: str) -> Fault:
-    """The fault of that name; ``LookupError`` with all names if there is none."""
-    for fault in FAULTS:
-        if fault.name == name:
-            return fault
-    raise LookupError(f"there is no fault {name!r}: choose among {', '.join(sorted(fault.name for fault in FAULTS))}")

@@ -112,11 +112,10 @@ def _agrees(stage: Stage, fault: Fault, wanted: list[tuple[str, str]], found: li
     if stage.witness.gaps:
         # The API server has forgotten states of which the operator may know.
         return set(wanted) <= set(found)
-    if len(stage.operators) > 1:
-        # Each has a queue of its own, so their records may overtake each other.
-        return set(wanted) == set(found)
-    unseen = not HELD_UNTIL_RECORDED and fault.leaderless and ("Gone", "") in wanted
-    return unseen and set(found) <= set(wanted)
+    if not HELD_UNTIL_RECORDED and fault.leaderless and ("Gone", "") in wanted:
+        return set(found) <= set(wanted)
+    # Each operator has a queue of its own, so their records may overtake each other.
+    return len(stage.operators) > 1 and set(wanted) == set(found)
 
 
 def _homes(stage: Stage) -> set[str]:

@@ -4,7 +4,7 @@ import random
 import signal
 import time
 
-from tests.faults.effects import first, late, then
+from tests.faults.effects import afterwards, first, late, then
 from tests.faults.fault import OPERATOR, Fault
 from tests.faults.rules import Rule, step
 from tests.faults.stage import Plan, Stage
@@ -28,6 +28,16 @@ STEPS = (
     "finalizers of instance",
 )
 """Everything that an operator writes in a story, in the order of a life."""
+ONCE = frozenset(
+    {
+        "claim becomes PendingAcceptance",
+        "claim becomes Expired",
+        "instance becomes Crashed",
+        "status of claim",
+        "claim becomes Pending",
+    }
+)
+"""What a story may hold but once."""
 PAST_THE_LEASE = 6.0
 """Seconds, well more than the Lease lasts on a stage."""
 AT_TIMES = frozenset({"claim becomes Binding", "patch instance", "finalizers of claim", "status of instance"})
@@ -70,7 +80,10 @@ class Killed(Fault):
         def kill(who: str) -> None:
             stage.operator(who).signal(signal.SIGKILL)
 
-        self._made = [Rule(step(what), first(kill) if when == "before" else then(kill)) for when, what in self._when]
+        self._made = [
+            Rule(step(what), first(kill) if when == "before" else then(kill), after=self._passed(what, dice))
+            for when, what in self._when
+        ]
         for proxy in stage.proxies:
             proxy.rules.extend(self._made)
 
@@ -79,6 +92,29 @@ class Killed(Fault):
 
     def struck(self, stage: Stage) -> bool:
         return all(rule.struck for rule in self._made)
+
+    def _passed(self, what: str, dice: random.Random) -> int:
+        """How many requests of the kind pass first."""
+        return dice.randrange(2) if len(self._when) == 1 and what not in ONCE else 0
+
+
+class KilledMeanwhile(Killed):
+    """kill -9 a moment after an answer, in the middle of what the operator does outside of the API server."""
+
+    def __init__(self, name: str, sentence: str, what: str, moments: tuple[float, float], **switches: str) -> None:
+        super().__init__(name, sentence)
+        self._what, self._moments, self._switches = what, moments, switches
+
+    def prepare(self, plan: Plan) -> None:
+        env = [{"name": name, "value": value} for name, value in self._switches.items()]
+        plan.pool["template"] = {"env": env} if env else {}
+
+    def strike(self, stage: Stage, dice: random.Random) -> None:
+        def kill(who: str) -> None:
+            stage.operator(who).signal(signal.SIGKILL)
+
+        rule = Rule(step(self._what), afterwards(kill, dice.uniform(*self._moments)), after=dice.randrange(2))
+        self._made = [proxy.add(rule) for proxy in stage.proxies]
 
 
 class Frozen(Fault):
@@ -129,13 +165,32 @@ DEATHS: tuple[Fault, ...] = (
     ),
     Killed(
         "killed again and again",
-        "kill -9 at five steps of the claim path, one after the other",
+        "kill -9 at four steps of the claim path, one after the other",
         ("after", "create instance"),
-        ("before", "bind"),
         ("after", "bind"),
         ("before", "claim becomes Bound"),
         ("after", "finalizers of instance"),
         quick=True,
+    ),
+    KilledMeanwhile(
+        "killed during a launch", "kill -9 while the process of an instance is started", "create instance", (0.0, 0.3)
+    ),
+    KilledMeanwhile(
+        "killed during a provisioning",
+        "kill -9 while the agent is about to open a conversation",
+        "bind",
+        (0.2, 0.8),
+        LOOPBACK_CREATE_SECONDS="1",
+    ),
+    KilledMeanwhile(
+        "killed before a conversation is told",
+        "kill -9 when the conversation exists, and nobody was told of it yet",
+        "bind",
+        (0.4, 0.9),
+        LOOPBACK_ANSWER_SECONDS="1",
+    ),
+    KilledMeanwhile(
+        "killed during an ending", "kill -9 while the process of an instance is ended", "delete instance", (0.0, 0.3)
     ),
     Frozen("frozen", "SIGSTOP past the Lease in the middle of a request, and SIGCONT; nobody stands by", 1, 0.0),
     Frozen("frozen, another one leads", "the same, while another operator takes over", 2, 0.0, quick=True),

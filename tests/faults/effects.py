@@ -91,6 +91,16 @@ def then(do: Callable[[str], None]) -> Effect:
     return effect
 
 
+def afterwards(do: Callable[[str], None], seconds: float) -> Effect:
+    """It is carried out and answered, and a moment later something is done to whoever sent it."""
+
+    async def effect(exchange: Exchange) -> web.StreamResponse:
+        asyncio.get_running_loop().call_later(seconds, do, exchange.asked.who)
+        return await exchange.pass_on()
+
+    return effect
+
+
 def tear(size: int) -> Effect:
     """A watch breaks after so many bytes, in the middle of an event."""
 

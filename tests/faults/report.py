@@ -1,9 +1,10 @@
 """docs/reliability.md: what the suite of faults does, by hand, and what came of its last run, by the run itself."""
 
 import platform
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Sequence
+from datetime import date
+
+from pydantic import BaseModel, ConfigDict
 
 from tests.faults.fault import Fault
 
@@ -31,63 +32,57 @@ After every run this is checked:
     make faults ONLY='killed*' SEED=7    those whose names fit the pattern
 
 `AGENTPOOL_TEST_ENVTEST` names a folder with the scripts `start` and `stop` of a genuine API server, which is then
-killed and frozen as well; `AGENTPOOL_TEST_KUBECONFIG` names one that is left alone; without either it is the standalone
-one. A run that fails prints what the operator said, what it asked for, and the command that repeats it. `make test` has a
-short selection.
+killed and frozen as well; `AGENTPOOL_TEST_KUBECONFIG` names one that is left alone; without either it is the
+standalone one. A run that fails prints what the operator said, what it asked for, and the command that repeats it.
+`make test` has a short selection.
 """
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(BaseModel):
     """What came of one run."""
 
+    model_config = ConfigDict(frozen=True)
+
+    server: str
+    fault: str
     seed: int
     well: bool
-
-
-@dataclass
-class _Row:
-    fault: Fault
-    outcomes: list[Outcome] = field(default_factory=list)
-    lack: str = ""
-
-    def cells(self) -> tuple[str, str, str, str]:
-        told = f"**{self.fault.name}**: {self.fault.sentence}"
-        if self.lack:
-            return self.fault.peer, told, "0", f"not run: {self.lack}"
-        failed = [str(outcome.seed) for outcome in self.outcomes if not outcome.well]
-        outcome = f"FAILED with seed {', '.join(failed)}" if failed else "all held"
-        return self.fault.peer, told, str(len(self.outcomes)), outcome
+    seconds: float
+    day: date
 
 
 class Report:
-    """Collects outcomes."""
+    """Collects outcomes, those of earlier runs included that it is told of."""
 
-    def __init__(self, server: str, seeds: range) -> None:
-        self._server, self._seeds = server, seeds
-        self._rows: dict[str, _Row] = {}
+    def __init__(self, outcomes: Sequence[Outcome] = ()) -> None:
+        self._outcomes = list(outcomes)
 
     @property
     def failed(self) -> int:
-        return sum(not outcome.well for row in self._rows.values() for outcome in row.outcomes)
+        return sum(not outcome.well for outcome in self._outcomes)
 
-    def add(self, fault: Fault, outcome: Outcome) -> None:
-        self._rows.setdefault(fault.name, _Row(fault)).outcomes.append(outcome)
-
-    def leave_out(self, fault: Fault, why: str) -> None:
-        self._rows[fault.name] = _Row(fault, lack=why)
+    def add(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
 
     def summary(self) -> str:
-        """One line."""
-        runs = sum(len(row.outcomes) for row in self._rows.values())
-        return f"{runs} runs of {len(self._rows)} faults on the {self._server} API server, {self.failed} failed"
+        """One sentence."""
+        faults = {outcome.fault for outcome in self._outcomes}
+        where = " and the ".join(sorted({outcome.server for outcome in self._outcomes}))
+        return f"{len(self._outcomes)} runs of {len(faults)} faults, on the {where} API server: {self.failed} failed"
 
-    def write(self, page: Path) -> None:
+    def page(self, faults: Sequence[Fault]) -> str:
         """The whole page."""
-        lines = ["| peer | fault | runs | outcome |", "| --- | --- | --- | --- |"]
-        lines += [f"| {' | '.join(row.cells())} |" for row in self._rows.values()]
-        when = datetime.now(UTC).date().isoformat()
+        days = sorted({outcome.day.isoformat() for outcome in self._outcomes})
         where = f"{platform.system()}, Python {platform.python_version()}"
-        seeds = f"seeds {self._seeds.start} to {self._seeds.stop - 1}"
-        told = f"## The last run\n\n{when}, {self.summary()}; {seeds}; {where}.\n"
-        page.write_text(f"{INTRODUCTION}\n{told}\n{chr(10).join(lines)}\n", encoding="utf-8")
+        lines = [INTRODUCTION, "## What came of it", ""]
+        lines += [f"{' to '.join(dict.fromkeys((days[0], days[-1])))}, {where}. {self.summary()}.", ""]
+        lines += ["| peer | fault | runs: standalone | genuine | outcome |", "| --- | --- | --- | --- | --- |"]
+        lines += [self._row(fault) for fault in faults]
+        return "\n".join(lines) + "\n"
+
+    def _row(self, fault: Fault) -> str:
+        mine = [outcome for outcome in self._outcomes if outcome.fault == fault.name]
+        runs = [str(sum(outcome.server == server for outcome in mine)) for server in ("standalone", "genuine")]
+        failed = [f"{outcome.seed} ({outcome.server})" for outcome in mine if not outcome.well]
+        told = f"FAILED with seed {', '.join(failed)}" if failed else "all held" if mine else "not run"
+        return f"| {fault.peer} | **{fault.name}**: {fault.sentence} | {runs[0]} | {runs[1]} | {told} |"

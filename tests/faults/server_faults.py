@@ -12,8 +12,8 @@ class _OfAProcess(Fault):
     peer = API_SERVER
     leaderless = True
 
-    def __init__(self, name: str, sentence: str, part: str, *, quick: bool = False) -> None:
-        self.name, self.sentence, self.quick = name, sentence, quick
+    def __init__(self, name: str, sentence: str, part: str) -> None:
+        self.name, self.sentence = name, sentence
         self.lasts = 1.0
         self._part = part
 
@@ -44,7 +44,7 @@ class Frozen(_OfAProcess):
 
 
 SERVER_FAULTS: tuple[Fault, ...] = (
-    Killed("API server killed", "kill -9 of the API server, and a new one a second later", "apiserver", quick=True),
+    Killed("API server killed", "kill -9 of the API server, and a new one a second later", "apiserver"),
     Frozen("API server frozen", "SIGSTOP of the API server for a second", "apiserver"),
     Killed("etcd killed", "kill -9 of etcd, and a new one a second later", "etcd"),
     Frozen("etcd frozen", "SIGSTOP of etcd for a second", "etcd"),
