@@ -6,7 +6,6 @@ import importlib
 import logging
 import os
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from random import SystemRandom
@@ -81,7 +80,7 @@ class _Service:
         self._providers: Mapping[str, Provider] = {}
         """Open while this process leads."""
         self._ledger: Ledger = NoLedger()
-        self._calendar = Calendar(time.time, steady_clock)
+        self._calendar = Calendar(steady_clock)
         self.why_not_ready: str | None = "the API server was not reached yet"
         self.standing_by: str | None = None
         """Who leads, while another one does."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -21,8 +22,8 @@ class Calendar:
     and one that is set back would have everything wait for hours that is to be done a moment after something else.
     """
 
-    def __init__(self, wall: Callable[[], float], steady: Callable[[], float]) -> None:
-        """Both in seconds: ``wall`` since the epoch, ``steady`` since whenever."""
+    def __init__(self, steady: Callable[[], float], wall: Callable[[], float] = time.time) -> None:
+        """Both in seconds: ``steady`` since whenever, ``wall`` since the epoch."""
         self._wall = wall
         self._steady = steady
         self._ahead = wall() - steady()

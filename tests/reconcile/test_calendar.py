@@ -18,7 +18,7 @@ class Machine:
     def __init__(self) -> None:
         self.set_by = 0.0
         self.uptime = 5000.0
-        self.calendar = Calendar(lambda: BEGAN.timestamp() + self.uptime - 5000.0 + self.set_by, lambda: self.uptime)
+        self.calendar = Calendar(lambda: self.uptime, lambda: BEGAN.timestamp() + self.uptime - 5000.0 + self.set_by)
 
     def passes(self, seconds: float) -> None:
         self.uptime += seconds
@@ -71,7 +71,7 @@ def test_a_clock_that_was_set_for_good_is_followed_by_whoever_begins_anew(jump: 
     async def story() -> None:
         loop, began = asyncio.get_running_loop(), BEGAN.timestamp()
         set_by = 0.0
-        calendar = Calendar(lambda: began + loop.time() + set_by, loop.time)
+        calendar = Calendar(loop.time, lambda: began + loop.time() + set_by)
         waiting = asyncio.create_task(calendar.until_set())
         await asyncio.sleep(1000.0)
         assert not waiting.done()
