@@ -9,6 +9,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier, Literal
 
+from tests.faults.bad_day import BadDay
 from tests.faults.fault import POSTGRES, Fault
 from tests.faults.stage import Stage
 from tests.ledger.proxy import Line
@@ -28,10 +29,8 @@ class _OfLine(Fault):
         sentence: str,
         begin: Callable[[Line], None],
         end: Callable[[Line], None],
-        *,
-        quick: bool = False,
     ) -> None:
-        self.name, self.sentence, self.quick = name, sentence, quick
+        self.name, self.sentence = name, sentence
         self._begin, self._end = begin, end
 
     def strike(self, stage: Stage, dice: random.Random) -> None:
@@ -47,7 +46,6 @@ class _LostAnswers(Fault):
     name = "Postgres' answers get lost"
     sentence = "what was sent is carried out, and the connection breaks before the answer, three times"
     peer = POSTGRES
-    quick = True
 
     def __init__(self) -> None:
         self._lost = 0
@@ -150,8 +148,8 @@ class _FailingTransactions(Fault):
 
     peer = POSTGRES
 
-    def __init__(self, name: str, sentence: str, code: str, *, quick: bool = False) -> None:
-        self.name, self.sentence, self.quick = name, sentence, quick
+    def __init__(self, name: str, sentence: str, code: str) -> None:
+        self.name, self.sentence = name, sentence
         self._code, self._failures = code, 3
 
     def strike(self, stage: Stage, dice: random.Random) -> None:
@@ -228,21 +226,32 @@ def _speak(line: Line) -> None:
     line.speaks.set()
 
 
+class _BadDay(BadDay):
+    """Somebody leads all the time, so everything is to be recorded."""
+
+    leaderless = False
+
+
+_DOWN = _OfLine("Postgres is down", "every connection is broken, and new ones are closed at once", _go_away, _come_back)
+_DEADLOCK = _FailingTransactions("transactions deadlock", "three writes fail with 40P01", "40P01")
+_LOST = _LostAnswers()
+
 POSTGRES_FAULTS: tuple[Fault, ...] = (
-    _OfLine(
-        "Postgres is down",
-        "every connection is broken, and new ones are closed at once",
-        _go_away,
-        _come_back,
+    _BadDay(
+        "a bad day of Postgres",
+        "it is down, then its answers get lost, then transactions deadlock",
+        POSTGRES,
+        [_DOWN, _LOST, _DEADLOCK],
         quick=True,
     ),
+    _DOWN,
+    _LOST,
+    _DEADLOCK,
     _OfLine("Postgres is slow", "each answer takes a second longer", _slow_down, _hurry),
     _OfLine("Postgres says nothing", "nothing gets through, and nothing is closed", _fall_silent, _speak),
-    _LostAnswers(),
     _NoConnectionFree(),
     _KilledSessions(),
     _Locked(),
     _FailingTransactions("transactions cannot be serialized", "three writes fail with 40001", "40001"),
-    _FailingTransactions("transactions deadlock", "three writes fail with 40P01", "40P01", quick=True),
     _FailingTransactions("Postgres' disk is full", "three writes fail with 53100", "53100"),
 )

@@ -19,10 +19,10 @@ class _Unruly(Fault):
     peer = RUNTIME
     lasts = 2.0
 
-    def __init__(self, name: str, trouble: Trouble, sentence: str, *, times: int = 2, quick: bool = False) -> None:
+    def __init__(self, name: str, sentence: str, *troubles: Trouble, times: int = 2, quick: bool = False) -> None:
         # A claim that fails with three instances in a row is given up, rightly: so it happens twice.
         self.name, self.sentence, self.quick = name, sentence, quick
-        self._trouble, self._times = trouble, times
+        self._troubles, self._times = troubles, times
 
     def prepare(self, plan: Plan) -> None:
         command = [sys.executable, "-m", "tests.faults.unruly", str(_folder(plan))]
@@ -33,16 +33,18 @@ class _Unruly(Fault):
         }
 
     def strike(self, stage: Stage, dice: random.Random) -> None:
-        _troubles(stage).order(self._trouble, self._times)
+        for trouble in self._troubles:
+            _troubles(stage).order(trouble, self._times)
 
     def heal(self, stage: Stage) -> None:
         _troubles(stage).cancel()
 
     def lingers(self, stage: Stage) -> bool:
-        return not self._trouble.everywhere and not self.struck(stage)
+        return not self.struck(stage)
 
     def struck(self, stage: Stage) -> bool:
-        return _troubles(stage).taken > 0
+        everywhere = any(trouble.everywhere for trouble in self._troubles)
+        return _troubles(stage).taken >= (1 if everywhere else len(self._troubles))
 
 
 def _folder(plan: Plan) -> Path:
@@ -54,47 +56,55 @@ def _troubles(stage: Stage) -> Troubles:
 
 
 RUNTIME_FAULTS: tuple[Fault, ...] = (
-    _Unruly("a provision that hangs", Trouble.HANG, "a provision is never answered, and never carried out", quick=True),
     _Unruly(
-        "a provision answered too late",
+        "a bad day of runtimes",
+        "of four provisions one is answered too late, one cut short, one by 500, and one is the death of its instance",
         Trouble.LATE,
-        "a provision is carried out, and answered only after its deadline",
+        Trouble.TRUNCATED,
+        Trouble.ERROR,
+        Trouble.DIE_AFTER,
+        times=1,
         quick=True,
     ),
-    _Unruly("a provision answered by HTML", Trouble.HTML, "a provision is answered by an HTML page with 200"),
-    _Unruly("a provision answered by 401", Trouble.UNAUTHORIZED, "a provision is answered by 401"),
-    _Unruly("a provision answered by 500", Trouble.ERROR, "a provision is carried out, and answered by 500"),
-    _Unruly("a provision cut short", Trouble.TRUNCATED, "a provision is carried out, and its JSON ends in the middle"),
+    _Unruly("a provision that hangs", "a provision is never answered, and never carried out", Trouble.HANG),
     _Unruly(
-        "a provision answered without end", Trouble.HUGE, "a provision is carried out, and its answer does not end"
+        "a provision answered too late",
+        "a provision is carried out, and answered only after its deadline",
+        Trouble.LATE,
+    ),
+    _Unruly("a provision answered by HTML", "a provision is answered by an HTML page with 200", Trouble.HTML),
+    _Unruly("a provision answered by 401", "a provision is answered by 401", Trouble.UNAUTHORIZED),
+    _Unruly("a provision answered by 500", "a provision is carried out, and answered by 500", Trouble.ERROR),
+    _Unruly("a provision cut short", "a provision is carried out, and its JSON ends in the middle", Trouble.TRUNCATED),
+    _Unruly(
+        "a provision answered without end", "a provision is carried out, and its answer does not end", Trouble.HUGE
     ),
     _Unruly(
         "a provision answered byte by byte",
-        Trouble.DRIP,
         "a provision is carried out, and its answer comes byte by byte for ever",
+        Trouble.DRIP,
     ),
-    _Unruly("death before a provision", Trouble.DIE_BEFORE, "the whole instance dies when it is asked to provision"),
+    _Unruly("death before a provision", "the whole instance dies when it is asked to provision", Trouble.DIE_BEFORE),
     _Unruly(
         "death after a provision",
-        Trouble.DIE_AFTER,
         "the whole instance dies after it provisioned, before it answers",
-        quick=True,
+        Trouble.DIE_AFTER,
     ),
     _Unruly(
         "death of the agent behind its port",
-        Trouble.AGENT_DIES,
         "the agent dies when it is asked to provision, and its port goes on to listen",
+        Trouble.AGENT_DIES,
     ),
     _Unruly(
         "runtimes that answer HTML",
-        Trouble.PAGE_EVERYWHERE,
         "every request, a probe too, is answered by an HTML page",
+        Trouble.PAGE_EVERYWHERE,
         times=1000,
     ),
     _Unruly(
         "runtimes that answer nothing",
-        Trouble.SILENT_EVERYWHERE,
         "no request, a probe neither, is ever answered",
+        Trouble.SILENT_EVERYWHERE,
         times=1000,
     ),
 )
