@@ -3,6 +3,7 @@
 from tests.faults.api_faults import API_FAULTS
 from tests.faults.bad_day import BAD_DAYS
 from tests.faults.deaths import DEATHS
+from tests.faults.engine_faults import ENGINE_FAULTS
 from tests.faults.fault import Fault
 from tests.faults.host_faults import HOST_FAULTS
 from tests.faults.leader_faults import LEADER_FAULTS
@@ -19,4 +20,5 @@ FAULTS: tuple[Fault, ...] = (
     *POSTGRES_FAULTS,
     *RUNTIME_FAULTS,
     *HOST_FAULTS,
+    *ENGINE_FAULTS,
 )

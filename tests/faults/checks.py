@@ -2,7 +2,6 @@
 
 import time
 
-from tests.e2e import host
 from tests.e2e.commands import MISTAKES
 from tests.e2e.system import name_of, uid_of
 from tests.faults.expected import expected, recorded
@@ -35,12 +34,16 @@ def check_while_it_lives(story: Story) -> None:
         assert system.ask(instance, "GET", "/pool/health").json()["clean"] is True
 
     def one_each() -> bool:
-        families = host.mains(system.instances_root)
+        families = system.families()
         alive = {uid for uid, each in instances.items() if each["status"]["phase"] != "Crashed"}
         return families.keys() == alive and all(len(pids) == 1 for pids in families.values())
 
-    stage.until(one_each, lambda: (host.mains(system.instances_root), instances.keys()), "one process each")
-    stage.until(lambda: _homes(stage) == instances.keys(), lambda: (_homes(stage), instances.keys()), "one home each")
+    stage.until(one_each, lambda: (system.families(), instances.keys()), "one process each")
+    stage.until(
+        lambda: stage.system.homes() == instances.keys(),
+        lambda: (stage.system.homes(), instances.keys()),
+        "one home each",
+    )
 
 
 def check_rest(stage: Stage) -> None:
@@ -56,8 +59,8 @@ def check_rest(stage: Stage) -> None:
 
 def check_nothing_is_left(stage: Stage) -> None:
     """Once everything was given back: no process, no home, no Secret without an owner."""
-    stage.until(lambda: not host.marked(stage.system.instances_root), stage.told, "no process is left")
-    stage.until(lambda: not _homes(stage), lambda: _homes(stage), "no home is left")
+    stage.until(lambda: not stage.system.families(), stage.told, "no process is left")
+    stage.until(lambda: not stage.system.homes(), stage.system.homes, "no home is left")
 
     def secrets() -> set[str]:
         return {name_of(each) for each in stage.api.all("secrets")} - NOT_OWNED
@@ -116,8 +119,3 @@ def _agrees(stage: Stage, fault: Fault, wanted: list[tuple[str, str]], found: li
         return set(found) <= set(wanted)
     # Each operator has a queue of its own, so their records may overtake each other.
     return len(stage.operators) > 1 and set(wanted) == set(found)
-
-
-def _homes(stage: Stage) -> set[str]:
-    root = stage.system.instances_root
-    return {home.name for home in root.iterdir() if not home.name.startswith(".")} if root.exists() else set()

@@ -1,6 +1,5 @@
 """What the operator's own host does on a bad day: its disk is full, its clock is set."""
 
-import atexit
 import errno
 import functools
 import os
@@ -41,11 +40,10 @@ class _FullDisk(Fault):
         disk = plan.folder / "state"
         disk.mkdir()
         _mount(disk)
-        # Runs share nothing and are looked at afterwards, so it stays until the program ends.
-        atexit.register(_unmount, disk)
         plan.env["AGENTPOOL_LEDGER_SPOOL_DIR"] = str(disk / "ledger")
 
     def strike(self, stage: Stage, dice: random.Random) -> None:
+        stage.at_the_end(lambda: _unmount(stage.state))
         with (stage.state / "ballast").open("wb", buffering=0) as ballast:
             try:
                 while True:

@@ -69,6 +69,10 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self._closing.close()
 
+    def at_the_end(self, do: Callable[[], object]) -> None:
+        """Do it when the run is over, the last first."""
+        self._closing.callback(do)
+
     def _set_up(self, closing: contextlib.ExitStack) -> None:
         folder = self.plan.folder
         self.loop = Loop()
