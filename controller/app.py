@@ -153,15 +153,16 @@ class _Service:
 
         The next turn begins with nothing of this one: what a leader took for certain may be wrong by then.
         """
-        view = View()
-        await self._patiently(Relist(cluster, view, self._settings.relist_seconds).fill)
+        view, relisted = View(), asyncio.Event()
+        relist = Relist(cluster, view, self._settings.relist_seconds)
+        await self._patiently(relist.fill)
         if self._stop.is_set():
             return
 
         def deliver(thing: Resource, deleted: bool) -> None:
             (view.forget if deleted else view.learn)(thing)
 
-        watch = Watch(connection, self._settings.namespaces, deliver, view.is_news, self._stop)
+        watch = Watch(connection, self._settings.namespaces, deliver, view.is_news, self._stop, relisted)
         opened, closing = asyncio.Event(), asyncio.Event()
 
         async def lead() -> None:
@@ -171,7 +172,8 @@ class _Service:
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(watch.run(closing, opened), name="watch")
             leading = tasks.create_task(lead(), name="lead")
-            stopping = tasks.create_task(self._wait_for_stop(), name="stop")
+            stopping = tasks.create_task(self._stop.wait(), name="stop")
+            refilling = tasks.create_task(relist.fill_whenever(relisted), name="refill")
             await asyncio.wait({watching, leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if self._stop.is_set():
                 log.info("stopping: instances go on, and are found again at the next start")
@@ -179,6 +181,7 @@ class _Service:
             leading.cancel()
             await asyncio.wait({leading})
             stopping.cancel()
+            refilling.cancel()
             closing.set()
 
     async def _term(self, view: View, cluster: KubeCluster, installation: Installation, fence: Fence) -> None:
@@ -222,9 +225,6 @@ class _Service:
             except AgentpoolError as error:
                 failures += 1
                 await self._explain(str(error), failures)
-
-    async def _wait_for_stop(self) -> None:
-        await self._stop.wait()
 
     async def _tell_ready(self, controller: Controller) -> None:
         await controller.working.wait()
