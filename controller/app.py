@@ -155,15 +155,16 @@ class _Service:
         The next turn begins with nothing of this one: what a leader took for certain may be wrong by then.
         """
         self._calendar.follow()
-        view = View()
-        await self._patiently(Relist(cluster, view, self._settings.relist_seconds).fill)
+        view, relisted = View(), asyncio.Event()
+        relist = Relist(cluster, view, self._settings.relist_seconds)
+        await self._patiently(relist.fill)
         if self._stop.is_set():
             return
 
         def deliver(thing: Resource, deleted: bool) -> None:
             (view.forget if deleted else view.learn)(thing)
 
-        watch = Watch(connection, self._settings.namespaces, deliver, view.is_news, self._stop)
+        watch = Watch(connection, self._settings.namespaces, deliver, view.is_news, self._stop, relisted)
         opened, closing = asyncio.Event(), asyncio.Event()
 
         async def lead() -> None:
@@ -175,14 +176,15 @@ class _Service:
             leading = tasks.create_task(lead(), name="lead")
             stopping = tasks.create_task(self._stop.wait(), name="stop")
             setting = tasks.create_task(self._calendar.until_set(), name="calendar")
+            refilling = tasks.create_task(relist.fill_whenever(relisted), name="refill")
             await asyncio.wait({watching, leading, stopping, setting}, return_when=asyncio.FIRST_COMPLETED)
             if self._stop.is_set():
                 log.info("stopping: instances go on, and are found again at the next start")
             # First of all: another operator waits for the lead.
             leading.cancel()
             await asyncio.wait({leading})
-            stopping.cancel()
-            setting.cancel()
+            for task in (stopping, setting, refilling):
+                task.cancel()
             closing.set()
 
     async def _term(self, view: View, cluster: KubeCluster, installation: Installation, fence: Fence) -> None:

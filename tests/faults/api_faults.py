@@ -9,9 +9,17 @@ from tests.faults.effects import delay, expire, gone, hold, lose, refuse, tear, 
 from tests.faults.fault import API_SERVER, Fault
 from tests.faults.rules import Effect, Matches, Rule, requests, step, watches, writes
 from tests.faults.stage import Plan, Stage
+from tests.faults.story import GIVES_ONE_BACK
 
 Strike = tuple[Matches, Effect, int | None]
 """Which requests, what happens to them, and to how many: to all if ``None``."""
+
+
+def _watch_of(resource: str) -> Matches:
+    return lambda asked: watches(asked) and asked.resource == resource
+
+
+_KINDS = ("agentpools", "agentinstances", "agentclaims")
 
 
 class OfRequests(Fault):
@@ -43,6 +51,26 @@ class OfEverything(OfRequests):
     leaderless = True
 
 
+class DeletedMeanwhile(OfRequests):
+    """A claim is deleted between the end of a watch and the list that follows, so that no watch ever tells of it."""
+
+    at = GIVES_ONE_BACK
+    lasts = 1.0
+
+    def __init__(self, name: str, sentence: str, expired: Effect) -> None:
+        away = refuse(503, "ServiceUnavailable", "the server is starting")
+        super().__init__(
+            name,
+            sentence,
+            *((_watch_of(kind), away, 2) for kind in _KINDS),
+            *((_watch_of(kind), expired, 1) for kind in _KINDS),
+            again=True,
+        )
+
+    def lingers(self, stage: Stage) -> bool:
+        return not all(rule.struck for rule in self._made)
+
+
 class SilentWatches(Fault):
     """All watches that are open say nothing more."""
 
@@ -70,16 +98,10 @@ class SilentWatches(Fault):
             stage.loop.call(lambda proxy=proxy: do(proxy))  # type: ignore[misc]
 
 
-def _watch_of(resource: str) -> Matches:
-    return lambda asked: watches(asked) and asked.resource == resource
-
-
 def _of_objects(asked: Asked) -> bool:
     """Every request but those for the Lease, which is asked for all the time."""
     return requests(asked) and asked.resource != "leases"
 
-
-_KINDS = ("agentpools", "agentinstances", "agentclaims")
 
 REFUSALS: tuple[Fault, ...] = (
     OfRequests(
@@ -156,6 +178,10 @@ WATCHES: tuple[Fault, ...] = (
         lasts=3.0,
         again=True,
     ),
+    DeletedMeanwhile(
+        "deleted before a 410 in a watch", "a claim is deleted while no watch is open, and then 410 is told", expire()
+    ),
+    DeletedMeanwhile("deleted before a 410 to a watch", "the same, and the 410 is the status of the answer", gone()),
     SilentWatches("silent watches", "no watch says anything for 3 s, and then all that it held back", 3.0),
     SilentWatches("dead watches", "open watches never say anything again", 0.5, for_good=True),
 )

@@ -4,7 +4,7 @@ import time
 
 from tests.e2e.commands import MISTAKES
 from tests.e2e.system import name_of, uid_of
-from tests.faults.expected import expected, recorded
+from tests.faults.expected import Key, expected, recorded
 from tests.faults.fault import Fault
 from tests.faults.stage import Stage
 from tests.faults.story import POOL, Story
@@ -107,15 +107,13 @@ def check_output(stage: Stage, fault: Fault) -> None:
         assert not found, f"{found}\n{operator.output[-8000:]}"
 
 
-def _agrees(stage: Stage, fault: Fault, wanted: list[tuple[str, str]], found: list[tuple[str, str]]) -> bool:
-    if len(found) != len(set(found)):
-        return False
-    if wanted == found:
-        return True
-    if stage.witness.gaps:
-        # The API server has forgotten states of which the operator may know.
-        return set(wanted) <= set(found)
-    if not HELD_UNTIL_RECORDED and fault.leaderless and ("Gone", "") in wanted:
-        return set(found) <= set(wanted)
-    # Each operator has a queue of its own, so their records may overtake each other.
-    return len(stage.operators) > 1 and set(wanted) == set(found)
+def _agrees(stage: Stage, fault: Fault, wanted: list[Key], found: list[Key]) -> bool:
+    missing, extra = set(wanted) - set(found), set(found) - set(wanted)
+    unseen = not HELD_UNTIL_RECORDED and fault.leaderless and ("Gone", "") in wanted
+    # Where the API server has forgotten states, the operator may know of more than the witness.
+    complete = (not missing or unseen) and (not extra or stage.witness.gaps > 0)
+    # Operators have a queue each, so records of two may overtake each other.
+    ordered = len(stage.operators) > 1 or [key for key in wanted if key in found] == [
+        key for key in found if key in wanted
+    ]
+    return complete and ordered and len(found) == len(set(found))

@@ -7,8 +7,10 @@ from controller.model import AgentClaim, AgentInstance
 from tests.e2e.api import Object
 from tests.faults.witness import Witness
 
-Rows = dict[str, list[tuple[str, str]]]
-"""For each object, by uid: its transitions in order, each with what tells it from another one of the same."""
+Key = tuple[str, str]
+"""A transition of one object, and what tells it from another one of the same."""
+Rows = dict[str, list[Key]]
+"""For each object, by uid: its transitions in order."""
 
 _KINDS: dict[str, type[AgentClaim | AgentInstance]] = {"agentclaims": AgentClaim, "agentinstances": AgentInstance}
 
@@ -33,8 +35,8 @@ def recorded(url: str) -> Rows:
     return rows
 
 
-def _of_one(kind: type[AgentClaim | AgentInstance], events: list[tuple[str, Object]]) -> list[tuple[str, str]]:
-    keys: dict[tuple[str, str], None] = {}
+def _of_one(kind: type[AgentClaim | AgentInstance], events: list[tuple[str, Object]]) -> list[Key]:
+    keys: dict[Key, None] = {}
     before: AgentClaim | AgentInstance | None = None
     for what, obj in events:
         thing = kind.parse(obj)

@@ -117,6 +117,19 @@ def _unmount(folder: Path) -> None:
     subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
 
 
+class _SetClock(_JumpingClock):
+    """It stays where it is, so it was wrong before: the operator follows it, and begins anew."""
+
+    leaderless = True
+
+    def strike(self, stage: Stage, dice: random.Random) -> None:
+        super().strike(stage, dice)
+        stage.until(lambda: "the clock of this machine was set" in stage.operators[0].output, stage.told, "it follows")
+
+    def heal(self, stage: Stage) -> None:
+        """It is right now."""
+
+
 HOST_FAULTS: tuple[Fault, ...] = (
     _FullDisk(),
     _JumpingClock(
@@ -129,4 +142,5 @@ HOST_FAULTS: tuple[Fault, ...] = (
         _HOURS,
         -_HOURS,
     ),
+    _SetClock("the clock is set", "the operator's clock is set back by three hours, for good", -_HOURS),
 )

@@ -13,6 +13,8 @@ from tests.e2e.system import FAST, name_of
 from tests.faults.stage import Stage
 
 POOL = "p"
+GIVES_ONE_BACK = 4
+"""The step in which a claim is deleted."""
 
 
 class Story:
