@@ -15,6 +15,8 @@ from tests.faults.servers import ApiServer
 from tests.faults.stage import Plan, Stage
 
 _DISK = "24m"
+_FULL = ("DiskFull", "No space left", "cannot be written")
+"""What an operator says of a full disk: its own, its queue's, or an agent's."""
 _CLOCKS = Path(__file__).parent / "skewed"
 _HOURS = 3 * 3600
 _AT_MOST = BELIEVED_AFTER_SECONDS / 2
@@ -55,12 +57,15 @@ class _FullDisk(Fault):
     def heal(self, stage: Stage) -> None:
         (stage.state / "ballast").unlink()
 
+    def struck(self, stage: Stage) -> bool:
+        return any(word in operator.output for operator in stage.operators for word in _FULL)
+
 
 class _JumpingClock(Fault):
     """The operator's calendar jumps, and comes back once something has expired meanwhile."""
 
     peer = HOST
-    at = 4
+    at = 4  # right before somebody claims an agent for a second
 
     def __init__(self, name: str, sentence: str, *jumps: int, quick: bool = False) -> None:
         self.name, self.sentence, self.quick = name, sentence, quick
