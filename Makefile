@@ -11,10 +11,14 @@ IMAGE  ?=
 SECONDS ?= 120
 INSTANCES ?= 50
 WORKERS ?= auto
+SEED   ?= 20261127
+RUNS   ?= 1
+ONLY   ?= *
+PAGE   ?= $(if $(filter-out *,$(ONLY)),,docs/reliability.md)
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-openclaw chaos storm fuzz verify audit crds rbac docs sbom bench lock fmt clean
+.PHONY: help install demo run test test-openclaw chaos storm faults fuzz verify audit crds rbac docs sbom bench lock fmt clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -51,6 +55,9 @@ chaos: install ## kill operator, Docker engine and containers at random for SECO
 
 storm: install ## INSTANCES=50 on a twin of Railway that fails in many ways, the operator killed: nothing doubled, nothing lost
 	@AGENTPOOL_STORM_INSTANCES=$(INSTANCES) $(BIN)/python -m pytest -p tests.tooling.skips -r fE -k "standalone and large" -o log_cli_level=INFO tests/e2e_railway/test_storm.py $(ARGS)
+
+faults: install ## RUNS=1 of every fault from SEED=n on, whatever fails; ONLY='killed*'; all of them write docs/reliability.md
+	@$(BIN)/python -m tests.faults --seed $(SEED) --runs $(RUNS) --only '$(ONLY)' $(if $(PAGE),--page $(PAGE)) $(ARGS)
 
 fuzz: install ## atheris for SECONDS=120 on every parser of bytes from outside; ARGS names some of them
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --requirement tests/fuzz/requirements.lock || { echo "make: atheris has no wheel for $$($(BIN)/python --version) on this machine: take Python 3.11 to 3.14 on Linux with x86_64 (make test runs hypothesis on the same targets)" >&2; exit 1; }

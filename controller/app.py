@@ -8,9 +8,9 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from random import SystemRandom
 
+from controller.calendar import Calendar
 from controller.core.backoff import backoff
 from controller.core.election import Terms
 from controller.errors import AgentpoolError, Misconfigured, Missing, Unusable
@@ -19,7 +19,7 @@ from controller.http.webhooks import RailwayWebhooks
 from controller.kube.client import KubeCluster
 from controller.kube.connection import Connection, connect
 from controller.kube.installation import Installation, installation
-from controller.kube.lease import Elected, KubeLease, Leadership, Sole, own_name
+from controller.kube.lease import Elected, KubeLease, Leadership, Sole, own_name, steady_clock
 from controller.kube.watch import Watch
 from controller.ledger import open_ledger
 from controller.model import Resource
@@ -80,6 +80,7 @@ class _Service:
         self._providers: Mapping[str, Provider] = {}
         """Open while this process leads."""
         self._ledger: Ledger | None = None
+        self._calendar = Calendar(steady_clock)
         self.why_not_ready: str | None = "the API server was not reached yet"
         self.standing_by: str | None = None
         """Who leads, while another one does."""
@@ -152,15 +153,17 @@ class _Service:
 
         The next turn begins with nothing of this one: what a leader took for certain may be wrong by then.
         """
-        view = View()
-        await self._patiently(Relist(cluster, view, self._settings.relist_seconds).fill)
+        self._calendar.follow()
+        view, relisted = View(), asyncio.Event()
+        relist = Relist(cluster, view, self._settings.relist_seconds)
+        await self._patiently(relist.fill)
         if self._stop.is_set():
             return
 
         def deliver(thing: Resource, deleted: bool) -> None:
             (view.forget if deleted else view.learn)(thing)
 
-        watch = Watch(connection, self._settings.namespaces, deliver, view.is_news, self._stop)
+        watch = Watch(connection, self._settings.namespaces, deliver, view.is_news, self._stop, relisted)
         opened, closing = asyncio.Event(), asyncio.Event()
 
         async def lead() -> None:
@@ -170,14 +173,17 @@ class _Service:
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(watch.run(closing, opened), name="watch")
             leading = tasks.create_task(lead(), name="lead")
-            stopping = tasks.create_task(self._wait_for_stop(), name="stop")
-            await asyncio.wait({watching, leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping = tasks.create_task(self._stop.wait(), name="stop")
+            setting = tasks.create_task(self._calendar.until_set(), name="calendar")
+            refilling = tasks.create_task(relist.fill_whenever(relisted), name="refill")
+            await asyncio.wait({watching, leading, stopping, setting}, return_when=asyncio.FIRST_COMPLETED)
             if self._stop.is_set():
                 log.info("stopping: instances go on, and are found again at the next start")
             # First of all: another operator waits for the lead.
             leading.cancel()
             await asyncio.wait({leading})
-            stopping.cancel()
+            for task in (stopping, setting, refilling):
+                task.cancel()
             closing.set()
 
     async def _term(self, view: View, cluster: KubeCluster, founded: Installation, fence: Fence) -> None:
@@ -190,7 +196,7 @@ class _Service:
                     cluster=FencedCluster(cluster, fence),
                     runtime=FencedRuntime(runtime, fence),
                     backends={name: fenced(provider, fence) for name, provider in self._providers.items()},
-                    clock=lambda: datetime.now(UTC),
+                    clock=self._calendar,
                     random=SystemRandom(),
                     ledger=self._ledger,
                     former_key=FormerKey(founded.former_key) if founded.former_key is not None else None,
@@ -222,9 +228,6 @@ class _Service:
                 failures += 1
                 await self._explain(str(error), failures)
 
-    async def _wait_for_stop(self) -> None:
-        await self._stop.wait()
-
     async def _tell_ready(self, controller: Controller) -> None:
         await controller.working.wait()
         self.why_not_ready = None
@@ -250,7 +253,7 @@ class _Service:
         if options is None:
             yield None
             return
-        ledger = open_ledger(options, lambda: datetime.now(UTC))
+        ledger = open_ledger(options, self._calendar)
         delivering = asyncio.create_task(ledger.run(), name="ledger")
         try:
             yield ledger

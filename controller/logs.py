@@ -17,6 +17,10 @@ _TRACEBACKS = structlog.processors.ExceptionRenderer(
 
 def _shorten(record: logging.LogRecord) -> bool:
     """The informer's troubles are one line each: its tracebacks tell of its own insides, its retries of every try."""
+    error = record.exc_info[1] if record.exc_info else None
+    if record.name == "asyncio" and isinstance(error, RuntimeError) and "SSL protocol" in record.getMessage():
+        # uvloop had something to write to a connection that had just broken; whoever asked over it hears of that.
+        return False
     if record.name.startswith("kopf"):
         record.exc_info = record.exc_text = None
         return "attempt #" not in record.getMessage() or "attempt #1 " in record.getMessage()

@@ -24,10 +24,6 @@ class Connection:
     tls: ssl.SSLContext | None
     authorization: Callable[[], Awaitable[str | None]] = field(repr=False)
     """The value of the Authorization header, renewed by whoever issues it."""
-    ca_path: str | None
-    certificate_path: str | None
-    private_key_path: str | None
-    verify: bool = True
 
 
 async def connect(kubeconfig: Path | None, context: str | None) -> Connection:
@@ -61,10 +57,6 @@ async def connect(kubeconfig: Path | None, context: str | None) -> Connection:
         server=str(configuration.host).rstrip("/"),
         tls=_tls(configuration),
         authorization=authorization,
-        ca_path=configuration.ssl_ca_cert,
-        certificate_path=configuration.cert_file,
-        private_key_path=configuration.key_file,
-        verify=bool(configuration.verify_ssl),
     )
 
 

@@ -8,7 +8,10 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+import aiohttp
 import kopf
+from kopf._cogs.clients.errors import APIError
+from kopf._cogs.clients.watching import WatchingError
 
 from controller import metrics
 from controller.errors import Transient
@@ -28,6 +31,8 @@ IsNews = Callable[[str, int, bool], bool]
 SILENT_SECONDS = 120.0
 """A watch on which nothing arrives for this long, not even a bookmark, is taken for dead and opened anew."""
 
+_LISTS = tuple(f"/{kind.plural}" for kind in KINDS)
+"""How the paths end under which our kinds are listed."""
 _WATCHER = "watcher for "
 """How the names of kopf's tasks begin that hold a watch."""
 
@@ -82,17 +87,22 @@ class Watch:
         deliver: Deliver,
         is_news: IsNews,
         interrupted: asyncio.Event,
+        relisted: asyncio.Event,
     ) -> None:
         self._connection = connection
         self._namespaces = tuple(namespaces)
         self._deliver = deliver
         self._is_news = is_news
         self._interrupted = interrupted
+        self._relisted = relisted
+        self._listed: set[str] = set()
+        """The paths of all lists that kopf has asked for."""
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
         """Watch until ``stop`` is set; ``ready`` is set once the watches are being opened.
 
-        SIGTERM and SIGINT set ``interrupted``. ``Transient`` when the watches end by themselves.
+        SIGTERM and SIGINT set ``interrupted``. ``relisted`` is set when what happened for a while was in no watch:
+        deletions may have been missed. ``Transient`` when the watches end by themselves.
         """
         tasks = await kopf.spawn_tasks(
             registry=self._registry(),
@@ -108,6 +118,9 @@ class Watch:
             await kopf.run_tasks(tasks, ignored=_Everything())
         except kopf.LoginError:
             raise Transient(NOT_ACCEPTED) from None
+        except (APIError, WatchingError) as error:
+            # Kopf gives a watch up that is refused, as with 410 for a version that is too old, or 404 for a moment.
+            raise Transient(f"the API server ended a watch: {error.args[0] if error.args else error}") from None
         finally:
             await _end_watchers()
         if not stop.is_set():
@@ -147,18 +160,26 @@ class Watch:
 
         return handle
 
-    async def _login(self, **_: Any) -> kopf.ConnectionInfo:
+    async def _login(self, **_: Any) -> kopf.AiohttpSession:
         authorization = await self._connection.authorization()
-        scheme, _sep, token = (authorization or "").partition(" ")
-        return kopf.ConnectionInfo(
-            server=self._connection.server,
-            ca_path=self._connection.ca_path,
-            insecure=not self._connection.verify,
-            scheme=scheme or None,
-            token=token or None,
-            certificate_path=self._connection.certificate_path,
-            private_key_path=self._connection.private_key_path,
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._connection.tls or True),
+            headers={"Authorization": authorization} if authorization is not None else {},
+            middlewares=(self._notice_lists,),
         )
+        return kopf.AiohttpSession(server=self._connection.server, aiohttp_session=session)
+
+    async def _notice_lists(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """After a 410 in a watch kopf lists anew, and tells nobody of what is not there any more."""
+        response = await handler(request)
+        path, query = request.url.path, request.url.query
+        if path.endswith(_LISTS) and "watch" not in query and "continue" not in query:
+            if path in self._listed:
+                self._relisted.set()
+            self._listed.add(path)
+        return response
 
 
 async def _end_watchers() -> None:

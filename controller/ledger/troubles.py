@@ -90,7 +90,7 @@ def _unreachable(error: Exception, place: str) -> str:
     if "could not translate" in said or "resolve" in said or "Name or service not known" in said:
         return f"{place} cannot be found, its host name leads nowhere: correct DATABASE_URL"
     if "too many clients" in said or "connection slots are reserved" in said or "too many connections" in said:
-        return f"{place} has no free connection: raise its max_connections, or end others"
+        return f"{place} has no free connection: raise its max_connections or the limit of its user, or end others"
     if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08")[:2] not in ("08", "57"):
         return f"{place} cannot do it now: {said}"
     return f"{place} cannot be reached: {said}"

@@ -15,6 +15,9 @@ log = logging.getLogger(__name__)
 LAG_SECONDS = 10.0
 """A watch may be this late: only what is still missing then was lost."""
 
+RETRY_SECONDS = 0.5
+"""How soon a list that failed is asked for again."""
+
 
 class Relist:
     """Fills the view at the start, and checks it now and then."""
@@ -39,6 +42,18 @@ class Relist:
         for thing in before:
             if thing.metadata.uid not in listed:
                 self._view.forget(thing)
+
+    async def fill_whenever(self, asked: asyncio.Event) -> None:
+        """Fill it each time that this is set, until that has worked."""
+        while True:
+            await asked.wait()
+            asked.clear()
+            try:
+                await self.fill()
+            except AgentpoolError as error:
+                log.warning("what no watch has told cannot be asked for yet: %s", error)
+                asked.set()
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def run(self) -> None:
         """Compare for ever."""

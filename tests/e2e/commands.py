@@ -31,7 +31,9 @@ class Command:
         """``through``: a command that becomes this one, having confined itself."""
         self.port = free_port()
         self._arguments = [*through, str(EXECUTABLE), *arguments, "--http-port", str(self.port)]
-        self._env = _environment(env)
+        self._env = env
+        self.changes: dict[str, str] = {}
+        """What its next start has in its environment besides."""
         self._log = log
         self._checked = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -39,9 +41,17 @@ class Command:
     def start(self) -> "Command":
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._env
+                self._arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_environment({**self._env, **self.changes}),
             )
         return self
+
+    def change(self, **env: str) -> None:
+        """Start it with these settings besides the next time, and with none of an earlier change."""
+        self.changes = env
 
     @property
     def pid(self) -> int:

@@ -80,6 +80,15 @@ class System:
     def pids(self, instance: Object) -> set[int]:
         return host.processes_of(self.instances_root, uid_of(instance))
 
+    def families(self) -> dict[str, list[int]]:
+        """For every instance that runs, by uid, the pids of its main processes: one each, if all is well."""
+        return host.mains(self.instances_root)
+
+    def homes(self) -> set[str]:
+        """The uids of all instances that have a directory."""
+        root = self.instances_root
+        return {home.name for home in root.iterdir() if not home.name.startswith(".")} if root.exists() else set()
+
     def home(self, instance: Object) -> Path:
         return self.instances_root / uid_of(instance)
 

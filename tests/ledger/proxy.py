@@ -25,6 +25,8 @@ class Line:
         """Requests arrive; the answer to the next one is lost, and the connection with it."""
         self.delay = 0.0
         """Seconds that each answer takes longer."""
+        self.comes_as: str | None = None
+        """New connections log in as this user, whoever they say they are."""
         self.accepted = 0
         self._upstream = upstream
         self._folder = tempfile.TemporaryDirectory(prefix="ap-")
@@ -74,6 +76,8 @@ class Line:
         other_reader, other_writer = await self._connect()
         self._writers.add(other_writer)
         try:
+            if self.comes_as is not None:
+                other_writer.write(await _login(reader, self.comes_as))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._forward(reader, other_writer, answers=False))
                 tasks.create_task(self._forward(other_reader, writer, answers=True))
@@ -107,3 +111,13 @@ class Line:
             writer.write(data)
             await writer.drain()
         raise ConnectionResetError
+
+
+async def _login(reader: asyncio.StreamReader, user: str) -> bytes:
+    """The first message of a connection, with another user in it: a length, a version, names and values."""
+    length = int.from_bytes(await reader.readexactly(4), "big")
+    content = await reader.readexactly(length - 4)
+    words = content[4:].rstrip(b"\0").split(b"\0")
+    words[words.index(b"user") + 1] = user.encode()
+    content = content[:4] + b"\0".join(words) + b"\0\0"
+    return (len(content) + 4).to_bytes(4, "big") + content

@@ -143,6 +143,30 @@ async def test_what_happened_after_the_list_is_not_undone() -> None:
 
 
 @in_virtual_time
+async def test_it_fills_the_view_when_asked_to_and_again_until_the_api_server_answers() -> None:
+    place, asked = Place(), asyncio.Event()
+    place.learn_everything()
+    task = asyncio.ensure_future(place.relist.fill_whenever(asked))
+    place.server.delete(AgentClaim, "default", "wish", by="somebody")
+    await asyncio.sleep(5)
+    assert not place.agrees()
+    place.wire.cut = True
+    asked.set()
+    await asyncio.sleep(5)
+    assert not place.agrees()
+    place.wire.cut = False
+    await asyncio.sleep(1)
+    assert place.agrees()
+    place.write()
+    await asyncio.sleep(5)
+    assert not place.agrees()
+    asked.set()
+    await asyncio.sleep(1)
+    assert place.agrees()
+    await cancelled(task)
+
+
+@in_virtual_time
 async def test_it_compares_for_ever_and_outlives_an_api_server_that_is_away() -> None:
     place = Place()
     place.learn_everything()
