@@ -1,4 +1,7 @@
-"""The command line: agentpool run, standalone, logs, image bake, ledger."""
+"""The command line: agentpool run, standalone, rbac, logs, image bake, ledger.
+
+Commands import what they do when they are called: who asks the ledger something does not wait for all of the operator.
+"""
 
 import asyncio
 import signal
@@ -9,12 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import uvloop
 
 from controller import logs
-from controller.app import serve
-from controller.commands.image_bake import Request, bake_image
-from controller.commands.instance_logs import LogsOrder, show_logs
 from controller.commands.invocation import Invocation, settings_of
 from controller.commands.ledger import (
     Period,
@@ -26,10 +25,7 @@ from controller.commands.ledger import (
     show_usage,
 )
 from controller.errors import AgentpoolError
-from controller.kube.roles import manifest
-from controller.model.crd import custom_resource_definitions
 from controller.settings import Settings
-from controller.standalone import StandaloneError, StandaloneServer
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
@@ -101,6 +97,8 @@ def cli() -> None:
 @_options
 def run(**options: Any) -> None:
     """Operate the pools of a Kubernetes cluster, or of any API server that a kubeconfig names."""
+    from controller.app import serve
+
     settings = settings_of(options)
     _main(settings, lambda stop: serve(settings, stop=stop))
 
@@ -117,6 +115,10 @@ def run(**options: Any) -> None:
 @_options
 def standalone(data_dir: Path, port: int, **options: Any) -> None:
     """Run an API server and the operator in one process: for laptops, tests and single hosts."""
+    from controller.app import serve
+    from controller.model.crd import custom_resource_definitions
+    from controller.standalone import StandaloneServer
+
     settings = settings_of({**options, "kubeconfig": data_dir / "kubeconfig", "state_dir": data_dir})
 
     async def work(stop: asyncio.Event) -> None:
@@ -138,6 +140,8 @@ def rbac(everywhere: bool, **options: Any) -> None:
     One Role in each namespace that it is to serve, and one in its own; manifests/operator/role.yaml is for one that
     serves its own namespace only.
     """
+    from controller.kube.roles import manifest
+
     settings = settings_of(options)
     own = settings.operator_namespace
     click.echo(manifest(settings.namespaces, own, settings.lease_name, everywhere=everywhere), nl=False)
@@ -156,6 +160,8 @@ def show(instance: str, claim: bool, tail: int | None, follow: bool, namespace: 
 
     INSTANCE is the name of an AgentInstance, or with --claim that of an AgentClaim.
     """
+    from controller.commands.instance_logs import LogsOrder, show_logs
+
     settings, invocation = settings_of(options), Invocation()
     order = LogsOrder(instance, claim, namespace, tail, follow)
     invocation.run(lambda: show_logs(order, settings, invocation), tidies=False)
@@ -190,6 +196,8 @@ def bake(
     conversation is refused. Pids, locks, sockets, logs and a gateway's own identity are left out: each instance makes
     its own.
     """
+    from controller.commands.image_bake import Request, bake_image
+
     settings, invocation = settings_of(options), Invocation()
     request = Request(pool, file, namespace, tag, timeout, leave_out)
     invocation.run(lambda: bake_image(request, settings), tidies=True)
@@ -272,6 +280,8 @@ def main() -> None:
 
 
 def _main(settings: Settings, work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    import uvloop
+
     logs.configure(settings.log_format, settings.log_level)
 
     async def until_stopped() -> None:
@@ -282,7 +292,7 @@ def _main(settings: Settings, work: Callable[[asyncio.Event], Coroutine[Any, Any
 
     try:
         uvloop.run(until_stopped())
-    except (AgentpoolError, StandaloneError) as error:
+    except AgentpoolError as error:
         click.echo(f"agentpool: {error}", err=True)
         sys.exit(1)
 

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from controller.errors import AgentpoolError
 
-class StandaloneError(Exception):
+
+class StandaloneError(AgentpoolError):
     """The server cannot start or run; the message says what is wrong and what to do."""
 
 
