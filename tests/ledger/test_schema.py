@@ -12,6 +12,12 @@ from tests.ledger.conftest import execute, login, rows
 from tests.postgres.plugin import with_parts
 
 VERSIONS = [step.version for step in migrations()]
+RELEASED = {
+    1: "466fe1e0919ea595ae7f7461889e5874e757340c0d7776fe264e1c965767281f",
+    2: "24e30f3f36e67de18edff549ac91ba40d027deb6fee76b6946c016dd8054ffde",
+    3: "7f01412d49174131cda7194645e5190eec9cb273d87d843ae3d5287df0a31a5e",
+}
+"""Checksums of the steps that databases have applied: a step is never edited, only followed by another one."""
 SHAPE = """
     SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns
     WHERE table_schema = 'agentpool' ORDER BY 1, 2
@@ -24,6 +30,10 @@ def versions_in(url: str) -> list[int]:
 
 def test_files_are_numbered_without_a_gap() -> None:
     assert [step.version for step in migrations()] == list(range(1, newest() + 1))
+
+
+def test_no_step_was_edited_after_its_release() -> None:
+    assert {step.version: step.checksum for step in migrations() if step.version in RELEASED} == RELEASED
 
 
 async def test_from_nothing_all_of_it_is_applied_and_then_nothing(database_url: str) -> None:
