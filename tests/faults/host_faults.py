@@ -43,6 +43,8 @@ class _FullDisk(Fault):
         disk.mkdir()
         _mount(disk)
         plan.env["AGENTPOOL_LEDGER_SPOOL_DIR"] = str(disk / "ledger")
+        # Many launches fail, so no more are tried for a while: a run need not wait for a minute.
+        plan.pool["circuitBreaker"] = {"openSeconds": 1}
 
     def strike(self, stage: Stage, dice: random.Random) -> None:
         stage.at_the_end(lambda: _unmount(stage.state))

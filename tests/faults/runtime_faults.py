@@ -30,6 +30,8 @@ class _Unruly(Fault):
             "template": {"command": command, "env": [{"name": "PYTHONPATH", "value": str(_ROOT)}]},
             "claims": {"provisionTimeoutSeconds": _PATIENCE},
             "health": {"intervalSeconds": 1, "timeoutSeconds": 1},
+            # Instances that die young count as failed launches: a run need not wait for a minute.
+            "circuitBreaker": {"openSeconds": 1},
         }
 
     def strike(self, stage: Stage, dice: random.Random) -> None:
