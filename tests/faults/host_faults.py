@@ -27,7 +27,7 @@ class _FullDisk(Fault):
     """A small disk of its own, under the state directory and the ledger's queue; a ballast fills it wholly."""
 
     name = "the disk is full"
-    sentence = "the disk of the state directory, the agents and the ledger's queue takes nothing more for two seconds"
+    sentence = "the disk of the state directory, the agents and the ledger's queue takes nothing more, for two seconds"
     peer = HOST
     lasts = 2.0
     quick = True
@@ -58,6 +58,9 @@ class _FullDisk(Fault):
 
     def heal(self, stage: Stage) -> None:
         (stage.state / "ballast").unlink()
+
+    def lingers(self, stage: Stage) -> bool:
+        return not self.struck(stage)
 
     def struck(self, stage: Stage) -> bool:
         return any(word in operator.output for operator in stage.operators for word in _FULL)
