@@ -21,7 +21,7 @@ from controller.kube.connection import Connection, connect
 from controller.kube.installation import installation_secret
 from controller.kube.lease import Elected, KubeLease, Leadership, Sole, own_name, steady_clock
 from controller.kube.watch import Watch
-from controller.ledger import NoLedger, open_ledger
+from controller.ledger import open_ledger
 from controller.model import Resource
 from controller.ports import BackendOptions, Fence, Ledger, Provider, TakesHints
 from controller.reconcile.credentials import Installation
@@ -79,7 +79,7 @@ class _Service:
         self._modules = {name: importlib.import_module(f"controller.backends.{name}") for name in settings.backends}
         self._providers: Mapping[str, Provider] = {}
         """Open while this process leads."""
-        self._ledger: Ledger = NoLedger()
+        self._ledger: Ledger | None = None
         self._calendar = Calendar(steady_clock)
         self.why_not_ready: str | None = "the API server was not reached yet"
         self.standing_by: str | None = None
@@ -248,11 +248,11 @@ class _Service:
             pass
 
     @asynccontextmanager
-    async def _open_ledger(self) -> AsyncIterator[Ledger]:
+    async def _open_ledger(self) -> AsyncIterator[Ledger | None]:
         """The ledger, for the life of this process: what waits in its queue is delivered also by who stands by."""
         options = self._settings.ledger_options()
         if options is None:
-            yield NoLedger()
+            yield None
             return
         ledger = open_ledger(options, self._calendar)
         delivering = asyncio.create_task(ledger.run(), name="ledger")

@@ -343,8 +343,8 @@ class Backlog:
     """What the ledger was handed and Postgres has not."""
 
     records: int = 0
-    oldest_seconds: float = 0.0
-    """For how long the oldest of them has been waiting."""
+    since: datetime | None = None
+    """When the oldest of them was handed over."""
     full: bool = False
     """It takes no more: what is handed over now is missed, and asked for once there is room again."""
 

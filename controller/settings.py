@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     says the same, and gives way to this. Absent: there is no ledger."""
     ledger_store_content: bool = False
     """Whether the ledger keeps what people and agents say to each other: instructions, join URLs and invite URLs."""
+    ledger_strict: bool = False
+    """Whether a claim gets its agent only once Postgres has on record which one it gets: no record, no claim."""
     ledger_migrate_at_start: bool = False
     """Whether the operator brings the schema of the ledger up to date by itself. It then has to own it."""
     ledger_spool_dir: Path | None = None
@@ -107,6 +109,14 @@ class Settings(BaseSettings):
         plain = os.environ.get("DATABASE_URL")
         return {"database_url": plain, **given} if plain and isinstance(given, dict) else given
 
+    @model_validator(mode="after")
+    def _strict_needs_a_ledger(self) -> Self:
+        if self.ledger_strict and self.database_url is None:
+            raise ValueError(
+                "ledger_strict is set, but no database is named: set AGENTPOOL_DATABASE_URL or DATABASE_URL"
+            )
+        return self
+
     def ledger_options(self) -> LedgerOptions | None:
         """How the ledger is opened; ``None`` when there is none."""
         if self.database_url is None:
@@ -116,5 +126,6 @@ class Settings(BaseSettings):
             spool=self.ledger_spool_dir or self.state_dir / "ledger",
             spool_bytes=self.ledger_spool_megabytes * 1024 * 1024,
             store_content=self.ledger_store_content,
+            strict=self.ledger_strict,
             migrate_at_start=self.ledger_migrate_at_start,
         )

@@ -1,14 +1,30 @@
 """What happens to one claim: wait, provision the instance that was bound to it, stay bound, expire, fail."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import assert_never
 
+from controller.core.account import Account, Ending
 from controller.core.backoff import backoff
-from controller.core.conditions import assert_condition
+from controller.core.claimstatus import claim_status, ended, ref_of, too_late, until_bind_deadline
 from controller.core.invite import wrong_network
-from controller.core.plan import AskAcceptance, ClaimAction, Delete, Note, Plan, Provision, Ref, soonest
-from controller.model import AgentClaim, ClaimPhase, ClaimStatus, Network
+from controller.core.plan import (
+    AskAcceptance,
+    ClaimAction,
+    Conclude,
+    Delete,
+    Hold,
+    LetGo,
+    Note,
+    Plan,
+    Provision,
+    Ref,
+    soonest,
+)
+from controller.model import LEDGER_FINALIZER, AgentClaim, ClaimPhase, ClaimStatus, Network
 
+AWAITED_SECONDS = 2.0
+"""An end that waits for the ledger for less than this is not worth a status."""
 SILENT_SECONDS = 1.0
 """A claim that is served within this time never gets a status that says it waits: that would be a write more."""
 POSITION_SECONDS = 5.0
@@ -76,6 +92,8 @@ class PoolView:
     """A sentence on why there is nothing idle."""
     lives_in: Network | None = None
     """The network in which its agents live, if it says so."""
+    barrier: str | None = None
+    """Why no claim is given an instance now, in a sentence: the ledger is strict, and cannot record it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +112,11 @@ class ObservedClaim:
     first_seen_at: datetime | None = None
     queue_position: int | None = None
     status_written_at: datetime | None = None
+    account: Account = field(default_factory=Account)
+    """What the ledger has of it."""
 
 
 ClaimPlan = Plan[ClaimAction, ClaimStatus]
-
-
-def bind_deadline(claim: AgentClaim, bind_timeout_seconds: float | None) -> datetime | None:
-    """When a claim that is still not bound fails; ``None``: never."""
-    seconds = claim.spec.bind_timeout_seconds or bind_timeout_seconds
-    created = claim.metadata.creation_timestamp
-    return created + timedelta(seconds=seconds) if seconds and created else None
 
 
 def expiry(claim: AgentClaim, pool: PoolView | None) -> datetime | None:
@@ -117,17 +130,49 @@ def expiry(claim: AgentClaim, pool: PoolView | None) -> datetime | None:
 
 def decide(seen: ObservedClaim, now: datetime) -> ClaimPlan:
     """The plan for one claim."""
+    if seen.claim.metadata.deleting:
+        return _leaving(seen, now)
+    plan, status = _living(seen, now), seen.claim.status
+    # Not before it was told anything: nothing is written on the way to an agent that can be written later.
+    told = status.phase is not None and plan.status in {None, status} and not plan.actions
+    if told and seen.account.kept and LEDGER_FINALIZER not in seen.claim.metadata.finalizers:
+        return replace(plan, actions=(Hold(ref_of(seen)),))
+    return plan
+
+
+def _leaving(seen: ObservedClaim, now: datetime) -> ClaimPlan:
+    """It is given back. It goes as soon as the ledger has all of its story; its instance is ended by its own passes."""
+    if LEDGER_FINALIZER not in seen.claim.metadata.finalizers:
+        return Plan()
+    match seen.account.ending:
+        case Ending.UNTOLD:
+            return Plan(actions=(Conclude(ref_of(seen)),))
+        case Ending.SAFE:
+            return Plan(actions=(LetGo(ref_of(seen)),))
+        case Ending.TOLD:
+            quiet = seen.account.quiet(now, AWAITED_SECONDS)
+            if quiet > 0 or seen.claim.status.phase is None:
+                return Plan(look_again_in=max(quiet, AWAITED_SECONDS))
+            old, message = seen.claim.status, f"it is given back, but {seen.account.waits}"
+            return Plan(
+                status=claim_status(seen, old.phase, False, "AwaitingLedger", message, now, instance=old.instance)
+            )
+        case _:
+            assert_never(seen.account.ending)
+
+
+def _living(seen: ObservedClaim, now: datetime) -> ClaimPlan:
     claim, status = seen.claim, seen.claim.status
-    if claim.metadata.deleting or (status.phase is not None and status.phase.ended):
+    if status.phase is not None and status.phase.ended:
         return Plan()
     expires = expiry(claim, seen.pool)
     if expires is not None and now >= expires:
-        return _end(seen, ClaimPhase.EXPIRED, "LifetimeOver", "its lifetime is over; the agent is destroyed", now)
+        return ended(seen, ClaimPhase.EXPIRED, "LifetimeOver", "its lifetime is over; the agent is destroyed", now)
     if seen.assigned is not None and not seen.assigned.deleting:
         plan = _with_instance(seen, seen.assigned, now)
     elif status.phase is not None and status.phase.provisioned:
         message = f"its instance {status.instance} was deleted; create another claim for another agent"
-        plan = _end(seen, ClaimPhase.EVICTED, "InstanceDeleted", message, now)
+        plan = ended(seen, ClaimPhase.EVICTED, "InstanceDeleted", message, now)
     else:
         plan = _without_instance(seen, now)
     left = (expires - now).total_seconds() if expires else None
@@ -149,10 +194,10 @@ def _with_instance(seen: ObservedClaim, instance: Assigned, now: datetime) -> Cl
     if instance.crashed is not None:
         return _retire(seen, instance, "InstanceCrashed", instance.crashed, now)
     if outcome is not None and outcome.kind == "refused":
-        return _end(seen, ClaimPhase.FAILED, outcome.reason, outcome.message, now, instance.ref.name)
+        return ended(seen, ClaimPhase.FAILED, outcome.reason, outcome.message, now, instance.ref.name)
     if outcome is not None and outcome.kind == "unfit":
         return _retire(seen, instance, outcome.reason, outcome.message, now)
-    if _too_late(seen, now):
+    if too_late(seen, now):
         return _bind_timeout(seen, now)
     return _provision(seen, instance, outcome, now)
 
@@ -160,7 +205,9 @@ def _with_instance(seen: ObservedClaim, instance: Assigned, now: datetime) -> Cl
 def _provision(seen: ObservedClaim, instance: Assigned, outcome: ProvisionOutcome | None, now: datetime) -> ClaimPlan:
     if instance.url is None:
         return _retire(seen, instance, "InstanceUnreachable", "the instance has no address", now)
-    order = Provision(claim=_ref(seen.claim), instance=instance.ref, url=instance.url)
+    if seen.account.unrecorded is not None:
+        return _unrecorded(seen, instance, seen.account.unrecorded, now)
+    order = Provision(claim=ref_of(seen), instance=instance.ref, url=instance.url)
     if outcome is None:
         return Plan(actions=(order,))
     patience = seen.pool.provision_timeout_seconds if seen.pool else 30.0
@@ -175,15 +222,25 @@ def _provision(seen: ObservedClaim, instance: Assigned, outcome: ProvisionOutcom
         return Plan(actions=(order,))
     waiting = f"instance {instance.ref.name} has not taken up the conversation yet: {outcome.message}"
     reason = outcome.reason or "Provisioning"
-    status = _status(seen, ClaimPhase.BINDING, False, reason, waiting, now, instance=instance.ref.name)
-    return Plan(status=status, look_again_in=soonest(wait, left, _until_bind_deadline(seen, now)))
+    status = claim_status(seen, ClaimPhase.BINDING, False, reason, waiting, now, instance=instance.ref.name)
+    return Plan(status=status, look_again_in=soonest(wait, left, until_bind_deadline(seen, now)))
+
+
+def _unrecorded(seen: ObservedClaim, instance: Assigned, why: str, now: datetime) -> ClaimPlan:
+    """It has its instance, which is asked for nothing before the ledger has that on record."""
+    silence = SILENT_SECONDS - (now - (seen.first_seen_at or now)).total_seconds()
+    left = until_bind_deadline(seen, now)
+    if silence > 0:
+        return Plan(look_again_in=soonest(silence, left))
+    status = claim_status(seen, ClaimPhase.BINDING, False, "AwaitingLedger", why, now, instance=instance.ref.name)
+    return Plan(status=status, look_again_in=left)
 
 
 def _provisioned(seen: ObservedClaim, instance: Assigned, outcome: ProvisionOutcome, now: datetime) -> ClaimPlan:
     phase = ClaimPhase.PENDING_ACCEPTANCE if outcome.pending else ClaimPhase.BOUND
     message = "waiting until somebody in the conversation accepts the agent" if outcome.pending else ""
     reason = "PendingAcceptance" if outcome.pending else "Bound"
-    status = _status(seen, phase, not outcome.pending, reason, message, now, instance=instance.ref.name)
+    status = claim_status(seen, phase, not outcome.pending, reason, message, now, instance=instance.ref.name)
     status = status.model_copy(
         update={
             "invite_url": outcome.invite_url,
@@ -200,25 +257,26 @@ def _awaiting_acceptance(seen: ObservedClaim, instance: Assigned, now: datetime)
     if instance.crashed is not None:
         return _retire(seen, instance, "InstanceCrashed", instance.crashed, now)
     if seen.accepted_conversation is not None:
-        status = _status(seen, ClaimPhase.BOUND, True, "Bound", "", now, instance=instance.ref.name)
+        status = claim_status(seen, ClaimPhase.BOUND, True, "Bound", "", now, instance=instance.ref.name)
         update = {"conversation_id": seen.accepted_conversation, "joined": True, "bound_at": now}
         note = Note("Normal", "Accepted", f"instance {instance.ref.name} was accepted into the conversation")
         return Plan(status=status.model_copy(update=update), notes=(note,))
-    if _too_late(seen, now):
+    if too_late(seen, now):
         return _bind_timeout(seen, now)
     due = 0.0 if seen.asked_at is None else ACCEPTANCE_SECONDS - (now - seen.asked_at).total_seconds()
     if due > 0 or instance.url is None:
         return Plan(look_again_in=max(due, ACCEPTANCE_SECONDS / 2))
-    return Plan(actions=(AskAcceptance(_ref(seen.claim), instance.ref, instance.url),))
+    return Plan(actions=(AskAcceptance(ref_of(seen), instance.ref, instance.url),))
 
 
 def _bound(seen: ObservedClaim, instance: Assigned, now: datetime) -> ClaimPlan:
     """Keep Ready honest: a claim is not ready while its agent is dead, and never rebound behind its owner's back."""
     if instance.crashed is not None:
         message = f"its agent is not well: {instance.crashed}; delete the claim to give it back"
-        status = _status(seen, ClaimPhase.BOUND, False, "InstanceCrashed", message, now, instance=instance.ref.name)
+        ready, reason = False, "InstanceCrashed"
     else:
-        status = _status(seen, ClaimPhase.BOUND, True, "Bound", "", now, instance=instance.ref.name)
+        ready, reason, message = True, "Bound", ""
+    status = claim_status(seen, ClaimPhase.BOUND, ready, reason, message, now, instance=instance.ref.name)
     notes = (Note("Warning", "InstanceCrashed", status.message or ""),) if instance.crashed else ()
     return Plan(status=status, notes=notes if status != seen.claim.status else ())
 
@@ -228,9 +286,9 @@ def _retire(seen: ObservedClaim, instance: Assigned, reason: str, why: str, now:
     attempts = (seen.claim.status.attempts or 0) + 1
     if attempts >= MAX_ATTEMPTS:
         message = f"{attempts} instances in a row could not take up the conversation; the last one: {why}"
-        return _end(seen, ClaimPhase.FAILED, reason, message, now, instance.ref.name, attempts=attempts)
+        return ended(seen, ClaimPhase.FAILED, reason, message, now, instance.ref.name, attempts=attempts)
     message = f"instance {instance.ref.name} is destroyed and another one is taken: {why}"
-    status = _status(seen, ClaimPhase.PENDING, False, reason, message, now, instance=instance.ref.name)
+    status = claim_status(seen, ClaimPhase.PENDING, False, reason, message, now, instance=instance.ref.name)
     promised = {"invite_url": None, "conversation_id": None, "joined": None}
     status = status.model_copy(update=promised | {"attempts": attempts})
     note = Note("Warning", "Rebinding", message)
@@ -243,20 +301,21 @@ def _without_instance(seen: ObservedClaim, now: datetime) -> ClaimPlan:
         return Plan(look_again_in=SILENT_SECONDS)  # the write may fail, and then nothing else names this claim
     misled = wrong_network(claim.spec.join_url, claim.spec.pool, pool.lives_in) if pool is not None else None
     if misled is not None:
-        return _end(seen, ClaimPhase.FAILED, "WrongNetwork", misled, now)
+        return ended(seen, ClaimPhase.FAILED, "WrongNetwork", misled, now)
     if seen.rejection is not None:
-        return _end(seen, ClaimPhase.FAILED, seen.rejection.reason, seen.rejection.message, now)
-    if _too_late(seen, now):
+        return ended(seen, ClaimPhase.FAILED, seen.rejection.reason, seen.rejection.message, now)
+    if too_late(seen, now):
         return _bind_timeout(seen, now)
-    left = _until_bind_deadline(seen, now)
+    left = until_bind_deadline(seen, now)
     if pool is None:
         message = f"there is no AgentPool {claim.spec.pool} in this namespace: create it, or delete the claim"
-        status = _status(seen, ClaimPhase.PENDING, False, "PoolNotFound", message, now)
+        status = claim_status(seen, ClaimPhase.PENDING, False, "PoolNotFound", message, now)
         return Plan(status=status, look_again_in=left)
     silence = SILENT_SECONDS - (now - (seen.first_seen_at or now)).total_seconds()
     if (pool.has_idle or not pool.queues) and silence > 0 and claim.status.phase is None:
         return Plan(look_again_in=soonest(silence, left))
-    status = _status(seen, ClaimPhase.PENDING, False, "Queued", pool.why_empty, now)
+    reason, why = ("AwaitingLedger", pool.barrier) if pool.barrier is not None else ("Queued", pool.why_empty)
+    status = claim_status(seen, ClaimPhase.PENDING, False, reason, why, now)
     status = status.model_copy(update={"queue_position": seen.queue_position})
     before = claim.status.queue_position
     if seen.status_written_at is not None and before is not None and status.queue_position != before:
@@ -267,60 +326,7 @@ def _without_instance(seen: ObservedClaim, now: datetime) -> ClaimPlan:
     return Plan(status=status, look_again_in=left)
 
 
-def _until_bind_deadline(seen: ObservedClaim, now: datetime) -> float | None:
-    deadline = bind_deadline(seen.claim, seen.pool.bind_timeout_seconds if seen.pool else None)
-    return (deadline - now).total_seconds() if deadline is not None else None
-
-
-def _too_late(seen: ObservedClaim, now: datetime) -> bool:
-    left = _until_bind_deadline(seen, now)
-    return left is not None and left <= 0
-
-
 def _bind_timeout(seen: ObservedClaim, now: datetime) -> ClaimPlan:
     waited = seen.claim.status.message or "no instance became idle"
     message = f"it was not bound in time ({waited}); raise bindTimeoutSeconds or the pool's minIdle and claim again"
-    return _end(seen, ClaimPhase.FAILED, "BindTimeout", message, now)
-
-
-def _end(
-    seen: ObservedClaim,
-    phase: ClaimPhase,
-    reason: str,
-    message: str,
-    now: datetime,
-    instance: str | None = None,
-    attempts: int | None = None,
-) -> ClaimPlan:
-    status = _status(seen, phase, False, reason, message, now, instance=instance or seen.claim.status.instance)
-    if attempts is not None:
-        status = status.model_copy(update={"attempts": attempts})
-    kind: Note = Note("Normal" if phase is ClaimPhase.EXPIRED else "Warning", reason, message)
-    return Plan(status=status, notes=(kind,))
-
-
-def _status(
-    seen: ObservedClaim,
-    phase: ClaimPhase,
-    ready: bool,
-    reason: str,
-    message: str,
-    now: datetime,
-    instance: str | None = None,
-) -> ClaimStatus:
-    old = seen.claim.status
-    generation = seen.claim.metadata.generation
-    condition = assert_condition(old.conditions, "Ready", ready, reason, message, now, generation)
-    return old.model_copy(
-        update={
-            "phase": phase,
-            "instance": instance,
-            "message": message or None,
-            "queue_position": None,
-            "conditions": (condition,),
-        }
-    )
-
-
-def _ref(claim: AgentClaim) -> Ref:
-    return Ref(claim.metadata.namespace, claim.metadata.name, claim.metadata.uid)
+    return ended(seen, ClaimPhase.FAILED, "BindTimeout", message, now)

@@ -1,15 +1,30 @@
 """What happens to one instance: it starts, is checked, is found dead, is ended."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import assert_never
 from zlib import crc32
 
 from controller.core import startup
+from controller.core.account import Account, Ending
 from controller.core.instancestatus import InstancePlan, crash, instance_status, ref_of, told_of_drift
-from controller.core.plan import Delete, InstanceAction, Pause, Plan, Probe, Release, Rename, Resume, Terminate
+from controller.core.plan import (
+    Conclude,
+    Delete,
+    InstanceAction,
+    Pause,
+    Plan,
+    Probe,
+    Release,
+    Rename,
+    Resume,
+    Terminate,
+)
 from controller.core.stages import UNFINISHED, Stage
 from controller.model import FINALIZER, AgentInstance, InstancePhase, condition_of
 
+AWAITED_SECONDS = 2.0
+"""An end that waits for the ledger for less than this is not worth a status."""
 LOOK_AT_REMOTE_SECONDS = 5.0
 """How often the backend is asked again whether a stopping remote is gone, besides its own hints."""
 
@@ -104,6 +119,8 @@ class ObservedInstance:
     """When this controller first looked at it."""
     suspect: bool = False
     """It is in doubt, and is not handed out until a probe finds it ready."""
+    account: Account = field(default_factory=Account)
+    """What the ledger has of it."""
     replaced_on_delete: bool = False
     """Its pool leaves an instance that is not what a new one would be until it is claimed or deleted."""
 
@@ -126,13 +143,30 @@ def _ending(seen: ObservedInstance, now: datetime) -> InstancePlan:
     if FINALIZER not in seen.instance.metadata.finalizers:
         return Plan()
     if seen.remote_gone:
-        return Plan(actions=(Release(ref_of(seen)),))
+        return _closing(seen, now)
     asked = seen.terminate_asked_at
     wait = 0.0 if asked is None else LOOK_AT_REMOTE_SECONDS - (now - asked).total_seconds()
     if wait <= 0:
         return Plan(actions=(Terminate(ref_of(seen)),))
     status = instance_status(seen, InstancePhase.TERMINATING, False, "Terminating", "the backend is ending it", now)
     return Plan(status=status, look_again_in=wait)
+
+
+def _closing(seen: ObservedInstance, now: datetime) -> InstancePlan:
+    """Nothing of the remote is left: it goes as soon as the ledger has all of its story."""
+    match seen.account.ending:
+        case Ending.UNTOLD:
+            return Plan(actions=(Conclude(ref_of(seen)),))
+        case Ending.SAFE:
+            return Plan(actions=(Release(ref_of(seen)),))
+        case Ending.TOLD:
+            quiet = seen.account.quiet(now, AWAITED_SECONDS)
+            if quiet > 0:
+                return Plan(look_again_in=quiet)
+            message = f"nothing of it is left at the backend, but {seen.account.waits}"
+            return Plan(status=instance_status(seen, InstancePhase.TERMINATING, False, "AwaitingLedger", message, now))
+        case _:
+            assert_never(seen.account.ending)
 
 
 def _running(seen: ObservedInstance, now: datetime) -> InstancePlan:

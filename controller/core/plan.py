@@ -106,9 +106,30 @@ class Terminate:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Take the finalizer off an instance: nothing of its remote is left."""
+    """Take the finalizer off an instance: nothing of its remote is left, and its last record is safe."""
 
     instance: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """Hand the end of an object to the ledger: what it still is says all that will ever be known of it."""
+
+    subject: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Put our finalizer on a claim, so that it cannot vanish before its last record is safe."""
+
+    claim: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Take our finalizer off a claim: its last record is safe."""
+
+    claim: Ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +159,8 @@ class EndOrphan:
 
 
 PoolAction = Bind | Create | Delete | Reject
-InstanceAction = Launch | Probe | Pause | Resume | Rename | Terminate | Release | Delete
-ClaimAction = Provision | AskAcceptance | Delete
+InstanceAction = Launch | Probe | Pause | Resume | Rename | Terminate | Conclude | Release | Delete
+ClaimAction = Provision | AskAcceptance | Delete | Hold | Conclude | LetGo
 Action = PoolAction | InstanceAction | ClaimAction | EndOrphan
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from controller.core.account import LedgerHealth
 from controller.core.breaker import PROVEN_SECONDS, Breaker
 from controller.core.members import Census, Member, MemberState
 from controller.core.plan import Bind, Create, Delete, Plan, PoolAction, Ref, Reject, soonest
@@ -50,6 +51,10 @@ class ObservedPool:
     """In the order in which they are to be served."""
     backend: BackendHealth = BackendHealth()
     breaker: Breaker = field(default_factory=Breaker)
+    ledger: LedgerHealth | None = None
+    """How the ledger is, where there is one."""
+    barrier: str | None = None
+    """Why no claim is given an instance now, in a sentence: the ledger is strict, and cannot record it."""
     counted: frozenset[str] = frozenset()
     """Crashed instances whose failure the breaker has counted: one whose deletion failed is seen again."""
 
@@ -68,16 +73,18 @@ def decide(seen: ObservedPool, now: datetime) -> PoolPlan:
         return Plan()
     pool, spec = seen.pool, seen.pool.spec
     binds: list[Bind] = []
-    if seen.waiting:
+    if seen.waiting and seen.barrier is None:
         healthy = [member for member in seen.members if member.state is MemberState.IDLE]
         binds = bind(healthy, seen.waiting, seen.template_hash)
     census = Census.take(seen.members, {action.instance.uid for action in binds})
     unserved = seen.waiting[len(binds) :]
-    rejects = _reject(pool, unserved)
+    rejects = _reject(pool, unserved, seen.barrier)
     queued = 0 if rejects else len(unserved)
+    # Those that only wait for the ledger have their instances already.
+    short = queued if seen.barrier is None else max(0, queued - len(census.idle))
     crashed = [] if spec.paused else _replace_crashed(census)
     breaker = _judge(seen, pool, census, crashed, now)
-    changes, blocked = _resize(seen, pool, breaker, census, queued)
+    changes, blocked = _resize(seen, pool, breaker, census, short)
     status = pool_status(seen, pool, census, breaker, queued, blocked, now)
     actions: tuple[PoolAction, ...] = (*binds, *rejects, *crashed, *changes)
     return Plan(actions=actions, status=status, look_again_in=soonest(breaker.changes_in(now)))
@@ -94,9 +101,12 @@ def bind(idle: Iterable[Member], waiting: tuple[Waiting, ...], template_hash: st
     return [Bind(member.ref, member.version, claim.ref, claim.agent_name) for member, claim in pairs]
 
 
-def _reject(pool: AgentPool, unserved: tuple[Waiting, ...]) -> list[Reject]:
+def _reject(pool: AgentPool, unserved: tuple[Waiting, ...], barrier: str | None) -> list[Reject]:
     if pool.spec.claims.when_empty is not WhenEmpty.FAIL:
         return []
+    if barrier is not None:
+        why = f"pool {pool.metadata.name} lets no claim wait (claims.whenEmpty is Fail), and {barrier}"
+        return [Reject(claim.ref, "LedgerUnavailable", why) for claim in unserved]
     message = (
         f"pool {pool.metadata.name} has no idle instance and its claims.whenEmpty is Fail; claim again later, raise "
         "minIdle, or set whenEmpty to Queue"

@@ -54,12 +54,14 @@ def _conditions(
     now: datetime,
 ) -> tuple[Condition, ...]:
     before, generation = pool.status.conditions, pool.metadata.generation
-    facts = (
+    facts = [
         ("Ready", *_ready(pool, idle)),
         ("Progressing", *_progressing(pool, idle, starting, outdated, blocked)),
         ("Degraded", *_degraded(seen, breaker, blocked, trouble)),
         ("BackendAvailable", seen.backend.available, seen.backend.reason, seen.backend.message),
-    )
+    ]
+    if seen.ledger is not None:
+        facts.append(("LedgerCurrent", seen.ledger.current, seen.ledger.reason, seen.ledger.message))
     return tuple(
         assert_condition(before, kind, holds, reason, message, now, generation)
         for kind, holds, reason, message in facts

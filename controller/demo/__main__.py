@@ -13,6 +13,7 @@ import click
 
 from controller.demo.api import Api
 from controller.demo.railway_stage import RailwayStage
+from controller.demo.records import Records
 from controller.demo.stages import DockerStage, ProcessStage, Stage
 from controller.demo.story import Narrator, Story
 from controller.demo.system import System
@@ -40,10 +41,11 @@ def _interrupt(number: int, _: FrameType | None) -> None:
     raise Interrupted(number)
 
 
-def _play(system: System, stage: Stage, kubectl: str | None) -> None:
+def _play(system: System, stage: Stage, records: Records, kubectl: str | None) -> None:
     narrator = Narrator()
     narrator.say(stage.prepare())
-    system.env = stage.env()
+    narrator.say(records.prepare())
+    system.env = {**stage.env(), **records.env()}
     narrator.say(f"starting: {' '.join(system.command)}")
     system.start()
     system.wait_until_ready()
@@ -55,7 +57,7 @@ def _play(system: System, stage: Stage, kubectl: str | None) -> None:
             narrator.say("there is no kubectl: the tables that follow are the same ones, which the API server makes")
         else:
             viewer = Kubectl(kubectl, system.kubeconfig)
-        Story(system, stage, api, viewer, narrator).play()
+        Story(system, stage, api, viewer, records, narrator).play()
     click.echo("")
     narrator.say("stopping")
     code = system.stop()
@@ -115,17 +117,18 @@ def main(backend: str, image: str | None, kubectl: str | None, no_kubectl: bool,
         signal.signal(number, _interrupt)
     folder = _folder(data_dir)
     system = System(folder)
-    stage = STAGES[backend](folder, image or None)
+    stage, records = STAGES[backend](folder, image or None), Records()
     code = 0
     try:
         try:
-            _play(system, stage, program)
+            _play(system, stage, records, program)
         finally:
             # What was started is ended in any case, and another Ctrl-C does not get in the way.
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             system.end()
             stage.clear()
+            records.clear()
     except (AgentpoolError, OSError) as error:
         click.echo(f"agentpool demo: {error}; the log is {system.log}", err=True)
         code = 1

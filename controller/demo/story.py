@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from controller.demo.api import Api
+from controller.demo.records import Records
 from controller.demo.stages import SAMPLES, Stage
 from controller.demo.system import System
 from controller.demo.viewers import Viewer, plural_of, read_manifest
@@ -37,6 +38,7 @@ class Story:
     stage: Stage
     api: Api
     viewer: Viewer
+    records: Records
     narrator: Narrator
 
     def play(self) -> None:
@@ -66,9 +68,17 @@ class Story:
             name, lambda status: status.get("idle", 0) == status.get("total", 0) == warm, "warm, with nothing claimed"
         )
         self.viewer.get("agentpools", "agentinstances")
+        self._recall(claim)
 
         self.viewer.delete("agentpools", name)
         self._wait(lambda: not self.api.names("agentinstances"), "the instances to end")
+
+    def _recall(self, claim: str) -> None:
+        """What the ledger still knows of a claim that is gone."""
+        told = self.records.told(claim)
+        if told is not None:
+            click.echo(f"\n$ agentpool ledger history {claim}")
+            click.echo(told, nl=False)
 
     def _claim(self) -> tuple[str, str]:
         """Make the claim and wait for the agent; the names of the claim and of the instance that it got."""

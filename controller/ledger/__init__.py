@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from controller.ledger.absent import NoLedger
 from controller.ledger.database import Database
 from controller.ledger.postgres import PostgresLedger
 from controller.ledger.spool import Spool
 from controller.ledger.troubles import checked
 
-__all__ = ["LedgerOptions", "NoLedger", "PostgresLedger", "open_ledger"]
+__all__ = ["LedgerOptions", "PostgresLedger", "open_ledger"]
 
 
 @dataclass(frozen=True, slots=True)

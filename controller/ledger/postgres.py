@@ -115,9 +115,7 @@ class PostgresLedger:
     @property
     def backlog(self) -> Backlog:
         """See the port."""
-        oldest = self._waiting.oldest
-        seconds = max(0.0, (self._clock() - oldest).total_seconds()) if oldest is not None else 0.0
-        return Backlog(len(self._waiting), seconds, self._waiting.misses > 0)
+        return Backlog(len(self._waiting), self._waiting.oldest, self._waiting.misses > 0)
 
     @property
     def health(self) -> str | None:
@@ -125,7 +123,7 @@ class PostgresLedger:
         troubles = [self._trouble, self._disk_trouble]
         if self._waiting.misses:
             troubles.append(
-                f"its queue in {self._spool.directory} is full, and {self._waiting.misses} objects are recorded later: "
+                f"its queue in {self._spool.directory} is full, and what happens now is recorded later: "
                 "make Postgres reachable, or raise AGENTPOOL_LEDGER_SPOOL_MEGABYTES"
             )
         if self._refused.count:
@@ -277,5 +275,6 @@ class PostgresLedger:
         backlog = self.backlog
         metrics.LEDGER_UP.set(self._trouble is None)
         metrics.LEDGER_BACKLOG.set(backlog.records)
-        metrics.LEDGER_OLDEST_SECONDS.set(backlog.oldest_seconds)
+        waited = (self._clock() - backlog.since).total_seconds() if backlog.since is not None else 0.0
+        metrics.LEDGER_OLDEST_SECONDS.set(max(0.0, waited))
         metrics.LEDGER_SPOOL_BYTES.set(self._spool.size)

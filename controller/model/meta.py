@@ -13,6 +13,9 @@ API_VERSION = f"{GROUP}/{VERSION}"
 POOL_LABEL = f"{GROUP}/pool"
 TEMPLATE_HASH_LABEL = f"{GROUP}/template-hash"
 FINALIZER = f"{GROUP}/remote"
+"""Holds an instance until nothing of its remote is left, and its last record is safe."""
+LEDGER_FINALIZER = f"{GROUP}/ledger"
+"""Holds a claim until its last record is safe."""
 
 
 class Schema(BaseModel):

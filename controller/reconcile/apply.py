@@ -9,10 +9,13 @@ from controller.core.plan import (
     AskAcceptance,
     Bind,
     ClaimAction,
+    Conclude,
     Create,
     Delete,
+    Hold,
     InstanceAction,
     Launch,
+    LetGo,
     Pause,
     PoolAction,
     Probe,
@@ -23,6 +26,7 @@ from controller.core.plan import (
     Resume,
     Terminate,
 )
+from controller.reconcile.bookkeeping import Bookkeeper
 from controller.reconcile.facts import Facts
 from controller.reconcile.operations import Operations
 from controller.reconcile.power import Power
@@ -43,6 +47,7 @@ class Apply:
         operations: Operations,
         power: Power,
         provisioner: Provisioner,
+        bookkeeper: Bookkeeper,
         view: View,
         facts: Facts,
         random: Random,
@@ -51,6 +56,7 @@ class Apply:
         self._operations = operations
         self._power = power
         self._provisioner = provisioner
+        self._bookkeeper = bookkeeper
         self._view = view
         self._facts = facts
         self._random = random
@@ -114,8 +120,14 @@ class Apply:
                 await self._operations.rename(action)
             case Terminate():
                 await self._operations.terminate(action)
+            case Conclude():
+                instance = self._view.instance_by_uid.get(action.subject.uid)
+                if instance is not None:
+                    self._bookkeeper.conclude(instance)
+                    # It costs nothing any more, however long the ledger is away.
+                    self._view.vacate(action.subject)
             case Release():
-                await self._writes.release(action)
+                await self._writes.release(action.instance)
             case Delete():
                 self._view.begin_delete(action.instance)
                 await self._writes.delete(action)
@@ -129,6 +141,14 @@ class Apply:
                 await self._provisioner.provision(action)
             case AskAcceptance():
                 await self._provisioner.ask_acceptance(action)
+            case Hold():
+                await self._writes.hold(action.claim)
+            case Conclude():
+                claim = self._view.claim_by_uid(action.subject.uid)
+                if claim is not None:
+                    self._bookkeeper.conclude(claim)
+            case LetGo():
+                await self._writes.let_go(action.claim)
             case Delete():
                 self._view.begin_delete(action.instance)
                 await self._writes.delete(action)

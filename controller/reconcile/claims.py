@@ -9,6 +9,7 @@ from controller.core import claim as core
 from controller.core.plan import Note, Ref
 from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimPhase, ClaimStatus, InstancePhase, WhenEmpty
 from controller.reconcile.apply import Apply
+from controller.reconcile.bookkeeping import Bookkeeper
 from controller.reconcile.facts import ClaimFacts, Facts
 from controller.reconcile.keys import Key
 from controller.reconcile.view import View
@@ -27,6 +28,7 @@ class ClaimPass:
         facts: Facts,
         apply: Apply,
         writes: Writes,
+        bookkeeper: Bookkeeper,
         clock: Callable[[], datetime],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
@@ -34,6 +36,7 @@ class ClaimPass:
         self._facts = facts
         self._apply = apply
         self._writes = writes
+        self._bookkeeper = bookkeeper
         self._clock = clock
         self._spawn = spawn
 
@@ -70,6 +73,7 @@ class ClaimPass:
             first_seen_at=facts.first_seen_at,
             queue_position=self._view.positions.get(uid),
             status_written_at=facts.status_written_at,
+            account=self._bookkeeper.account(claim, holder=holder),
         )
 
     def _holder(self, claim: AgentClaim, facts: ClaimFacts) -> AgentInstance | None:
@@ -103,6 +107,7 @@ class ClaimPass:
             has_idle=has_idle,
             why_empty=_why_empty(pool),
             lives_in=pool.spec.template.lives_in,
+            barrier=self._bookkeeper.barrier,
         )
 
     async def _write(self, claim: AgentClaim, status: ClaimStatus, notes: tuple[Note, ...], now: datetime) -> bool:

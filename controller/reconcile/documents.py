@@ -13,6 +13,7 @@ from controller.model import (
     AgentPool,
     ClaimStatus,
     InstanceStatus,
+    ObjectMeta,
     PoolStatus,
 )
 
@@ -58,10 +59,11 @@ def binding_patch(bind: Bind) -> dict[str, Any]:
     }
 
 
-def release_patch(uid: str, version: str, finalizers: tuple[str, ...]) -> dict[str, Any]:
-    """Takes our finalizer off and leaves those of others; guarded by version, since one may have been added since."""
-    left = [name for name in finalizers if name != FINALIZER]
-    return {"metadata": {"uid": uid, "resourceVersion": version, "finalizers": left or None}}
+def finalizers_patch(meta: ObjectMeta, *, add: str = "", drop: str = "") -> dict[str, Any]:
+    """Puts a finalizer on or takes one off, and leaves those of others; guarded by version, since one may have been
+    added since."""
+    names = [name for name in meta.finalizers if name != drop] + [add] * bool(add)
+    return {"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": names or None}}
 
 
 def status_patch(uid: str, before: AnyStatus, after: AnyStatus, *, version: str | None = None) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from controller.core.stages import UNFINISHED, Sighting, Stage
 from controller.model import AgentInstance, InstancePhase, InstanceStatus, WarmStrategy
 from controller.ports import Remote, RemoteState
 from controller.reconcile.apply import Apply
+from controller.reconcile.bookkeeping import Bookkeeper
 from controller.reconcile.connections import Connections
 from controller.reconcile.facts import Facts, InstanceFacts
 from controller.reconcile.keys import Key
@@ -36,6 +37,7 @@ class InstancePass:
         connections: Connections,
         apply: Apply,
         writes: Writes,
+        bookkeeper: Bookkeeper,
         clock: Callable[[], datetime],
     ) -> None:
         self._view = view
@@ -43,6 +45,7 @@ class InstancePass:
         self._connections = connections
         self._apply = apply
         self._writes = writes
+        self._bookkeeper = bookkeeper
         self._clock = clock
 
     async def run(self, key: Key) -> float | None:
@@ -100,6 +103,7 @@ class InstancePass:
             trouble=facts.trouble,
             first_seen_at=facts.first_seen_at,
             suspect=self._view.is_suspect(meta.uid),
+            account=self._bookkeeper.account(instance),
             replaced_on_delete=pool is not None and pool.spec.rollout.strategy == "OnDelete",
         )
 

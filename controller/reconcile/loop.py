@@ -84,15 +84,15 @@ class Controller:
         news = News(routes.remote_changed, self._listed, routes.launch_admitted, places.in_use)
         self._connections = connections = Connections(ports.backends, secrets, places, view, news, clock)
         self._relist = Relist(ports.cluster, view, tuning.relist_seconds)
-        self._bookkeeper = Bookkeeper(view, ports.ledger) if ports.ledger is not None else None
+        self._bookkeeper = bookkeeper = Bookkeeper(view, ports.ledger, clock, routes.settled, routes.ledger_changed)
         writes = Writes(ports.cluster, view, Lanes())
         power = Power(connections, view)
         provisioner = Provisioner(ports.cluster, secrets, ports.runtime, ports.installation, power, view, facts, clock)
         operations = Operations(ports.runtime, connections, provisioner, view, facts, clock, routes.suspicion_changed)
-        apply = Apply(writes, operations, power, provisioner, view, facts, ports.random)
-        self._pools = PoolPass(view, facts, connections, apply, writes, self.queue, clock, self._spawn)
-        self._instances = InstancePass(view, facts, connections, apply, writes, clock)
-        self._claims = ClaimPass(view, facts, apply, writes, clock, self._spawn)
+        apply = Apply(writes, operations, power, provisioner, bookkeeper, view, facts, ports.random)
+        self._pools = PoolPass(view, facts, connections, apply, writes, bookkeeper, self.queue, clock, self._spawn)
+        self._instances = InstancePass(view, facts, connections, apply, writes, bookkeeper, clock)
+        self._claims = ClaimPass(view, facts, apply, writes, bookkeeper, clock, self._spawn)
         self._orphans = OrphansPass(view, connections, operations, clock, tuning.orphan_grace_seconds)
 
     async def fill(self) -> None:
@@ -101,8 +101,7 @@ class Controller:
         for thing in tuple(self.view.everything()):
             self._routes.changed(None, thing)
         await self._relist.fill()
-        if self._bookkeeper is not None:
-            self._bookkeeper.begin()
+        self._bookkeeper.begin()
 
     async def run(self) -> None:
         """Turn the circle until cancelled; call it once the view is filled."""
@@ -113,6 +112,7 @@ class Controller:
                 await self._connections.start()
                 tasks.create_task(self._connections.run(), name="connections")
                 tasks.create_task(self._relist.run(), name="relist")
+                tasks.create_task(self._bookkeeper.run(), name="bookkeeper")
                 self.queue.release()
                 self.working.set()
                 await asyncio.get_running_loop().create_future()

@@ -10,12 +10,13 @@ from controller import metrics
 from controller.core import pool as core
 from controller.core.backoff import backoff
 from controller.core.breaker import Breaker
-from controller.core.claim import bind_deadline
+from controller.core.claimstatus import bind_deadline
 from controller.core.members import Member, MemberState
 from controller.core.plan import Note, PoolAction, Reject, soonest
 from controller.errors import AgentpoolError, Conflict
 from controller.model import AgentPool, BreakerState, PoolStatus, condition_of, template_hash
 from controller.reconcile.apply import Apply
+from controller.reconcile.bookkeeping import Bookkeeper
 from controller.reconcile.connections import Connections
 from controller.reconcile.facts import Facts, PoolFacts
 from controller.reconcile.keys import Key, claim_key, pool_key
@@ -41,6 +42,7 @@ class PoolPass:
         connections: Connections,
         apply: Apply,
         writes: Writes,
+        bookkeeper: Bookkeeper,
         queue: KeyedQueue,
         clock: Callable[[], datetime],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
@@ -50,6 +52,7 @@ class PoolPass:
         self._connections = connections
         self._apply = apply
         self._writes = writes
+        self._bookkeeper = bookkeeper
         self._queue = queue
         self._clock = clock
         self._spawn = spawn
@@ -59,7 +62,7 @@ class PoolPass:
         pool = self._view.pools.get(key.object)
         if pool is None or pool.metadata.deleting:
             return None
-        waiting = self._waiting(pool, self._clock())
+        waiting = self._waiting(pool, self._clock()) if self._bookkeeper.barrier is None else ()
         idle = [member for member in self._view.idle(pool.key) if member.pool_uid == pool.metadata.uid]
         for action in core.bind(idle, waiting, self._template_hash(pool)):
             self._spawn(self._perform(pool_key(*key.object), action, self._apply.reserve(action)))
@@ -106,6 +109,8 @@ class PoolPass:
             members=self._members(pool),
             waiting=self._waiting(pool, now),
             backend=self._backend(pool),
+            ledger=self._bookkeeper.health,
+            barrier=self._bookkeeper.barrier,
             counted=facts.counted,
             breaker=facts.breaker or Breaker.from_status(pool.status.circuit_breaker),
         )

@@ -67,6 +67,23 @@ class Routes:
         if self._view.waiting(pool):
             self._queue.add(bind_key(*pool))
 
+    def settled(self, thing: AgentInstance | AgentClaim) -> None:
+        """The ledger has everything about an object that it was handed: who waited for that goes on."""
+        if isinstance(thing, AgentClaim):
+            self._queue.add(claim_key(*thing.key))
+            return
+        if thing.metadata.deleting:
+            self._queue.add(instance_key(*thing.key))
+        if thing.spec.claim_ref is not None:
+            self._queue.add(claim_key(thing.metadata.namespace, thing.spec.claim_ref.name))
+
+    def ledger_changed(self) -> None:
+        """The ledger is well again, or not any more: pools say so, and claims may wait for it."""
+        for pool in self._view.pools.values():
+            self._queue.add(pool_key(*pool.key))
+            for claim in self._view.waiting(pool.key):
+                self._queue.add(claim_key(*claim.ref.key))
+
     def backend_listed(self, place: str) -> None:
         """A place was read, or could not be: its pools say so."""
         for pool in self._view.pools.values():

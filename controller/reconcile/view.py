@@ -47,6 +47,7 @@ class View:
         self._reserved_claims: set[str] = set()
         self._deleting: set[str] = set()
         self._suspects: set[str] = set()
+        self._vacated: set[str] = set()
         self._rejected: set[str] = set()
         self._listeners: list[Listener] = []
 
@@ -206,6 +207,12 @@ class View:
         self._deleting.discard(instance.uid)
         self._refresh(instance.uid)
 
+    def vacate(self, instance: Ref) -> None:
+        """Nothing is left of the remote of an instance that is being deleted: it is no member any more."""
+        if instance.uid in self.instance_by_uid:
+            self._vacated.add(instance.uid)
+            self._refresh(instance.uid)
+
     def suspect(self, instance: Ref, suspected: bool) -> bool:
         """It is in doubt, since a health check failed or its program is about to be another: it is not handed out
         until one succeeds. True: that changed."""
@@ -251,6 +258,7 @@ class View:
             self._idle[thing.metadata.namespace, thing.spec.pool].pop(uid, None)
             self._deleting.discard(uid)
             self._suspects.discard(uid)
+            self._vacated.discard(uid)
             if thing.spec.claim_ref is not None:
                 holders = self._holders[thing.spec.claim_ref.uid]
                 holders.pop(uid, None)
@@ -274,6 +282,10 @@ class View:
 
     def _file_member(self, instance: AgentInstance) -> None:
         uid, pool = instance.metadata.uid, (instance.metadata.namespace, instance.spec.pool)
+        if uid in self._vacated:
+            self._members[pool].pop(uid, None)
+            self._idle[pool].pop(uid, None)
+            return
         taken = instance.spec.claim_ref is not None or uid in self._reserved
         member = member_of(instance, self._state(instance), claimed=taken)
         self._members[pool][uid] = member

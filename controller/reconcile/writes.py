@@ -3,14 +3,25 @@
 import asyncio
 import itertools
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from controller import metrics
 from controller.core.backoff import backoff
-from controller.core.plan import Bind, Create, Delete, Note, Release
+from controller.core.plan import Bind, Create, Delete, Note, Ref
 from controller.errors import AgentpoolError, Conflict, Missing, Transient
-from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimStatus, InstanceStatus, PoolStatus
+from controller.model import (
+    FINALIZER,
+    LEDGER_FINALIZER,
+    AgentClaim,
+    AgentInstance,
+    AgentPool,
+    ClaimStatus,
+    InstanceStatus,
+    PoolStatus,
+)
 from controller.ports import Announcement, AnyResource, Cluster
-from controller.reconcile.documents import binding_patch, instance_manifest, release_patch, status_patch
+from controller.reconcile.documents import binding_patch, finalizers_patch, instance_manifest, status_patch
 from controller.reconcile.lanes import Lanes
 from controller.reconcile.view import View
 
@@ -22,7 +33,7 @@ NORMAL_EVENTS_BURST = 20.0
 
 
 class Writes:
-    """Bind, create, delete, release, write a status, publish an Event."""
+    """Bind, create, delete, hold and let go, write a status, publish an Event."""
 
     def __init__(self, cluster: Cluster, view: View, lanes: Lanes) -> None:
         self._cluster = cluster
@@ -164,25 +175,38 @@ class Writes:
                 continue
             return
 
-    async def release(self, action: Release) -> None:
-        """Take the finalizer off: the instance is gone for good."""
-        instance = self._view.instance_by_uid.get(action.instance.uid)
-        if instance is None:
+    async def release(self, instance: Ref) -> None:
+        """Take our finalizer off an instance: it is gone for good."""
+        await self._let_go(self._view.instance_by_uid.get(instance.uid), FINALIZER)
+
+    async def hold(self, claim: Ref) -> None:
+        """Put our finalizer on a claim."""
+        known = self._view.claim_by_uid(claim.uid)
+        if known is not None and not known.metadata.deleting:
+            self._view.learn(await self._patch(known, finalizers_patch(known.metadata, add=LEDGER_FINALIZER)))
+
+    async def let_go(self, claim: Ref) -> None:
+        """Take our finalizer off a claim: it is gone for good."""
+        await self._let_go(self._view.claim_by_uid(claim.uid), LEDGER_FINALIZER)
+
+    async def _let_go(self, thing: AgentInstance | AgentClaim | None, finalizer: str) -> None:
+        if thing is None:
             return
-        meta = instance.metadata
-        patch = release_patch(meta.uid, meta.resource_version, meta.finalizers)
         try:
-            async with self._lanes.background():
-                answer = await self._cluster.patch(
-                    AgentInstance, action.instance.namespace, action.instance.name, patch
-                )
+            answer = await self._patch(thing, finalizers_patch(thing.metadata, drop=finalizer))
         except Missing:
-            self._view.forget(instance)
+            self._view.forget(thing)
             return
-        except Conflict:
-            await self._look_again(AgentInstance, meta.namespace, meta.name, instance)
-            raise
         if answer.metadata.finalizers:
             self._view.learn(answer)
         else:
-            self._view.forget(instance)
+            self._view.forget(thing)
+
+    async def _patch(self, thing: AnyResource, body: Mapping[str, Any]) -> AnyResource:
+        meta = thing.metadata
+        try:
+            async with self._lanes.background():
+                return await self._cluster.patch(type(thing), meta.namespace, meta.name, body)
+        except Conflict:
+            await self._look_again(type(thing), meta.namespace, meta.name, thing)
+            raise

@@ -746,7 +746,7 @@ def test_the_status_of_a_claim_settles_once_it_is_written(seen: claims.ObservedC
     if first.actions:
         written = replace(seen, claim=with_status(seen.claim, first.status))
         again = claims.decide(written, NOW)
-        assert [(type(it), it.instance) for it in again.actions] == [(type(it), it.instance) for it in first.actions]
+        assert again.actions == first.actions or [type(it) for it in again.actions] == [Delete]
     for _ in range(2):  # what is provisioned just now is looked at once more as a bound one
         seen = replace(seen, claim=with_status(seen.claim, claims.decide(seen, NOW).status))
     assert claims.decide(seen, NOW).status in {None, seen.claim.status}

@@ -93,6 +93,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def assert_whole(told: str) -> None:
     """The story was told to its end, in order."""
     steps = [
+        r"the ledger is in a Postgres \d+ of the demo's own",
         r"API server and operator are ready at https://127\.0\.0\.1:\d+",
         r"pool assistants is warm",
         r"Idle",
@@ -102,6 +103,9 @@ def assert_whole(told: str) -> None:
         r"instance assistants-\w+ was destroyed",
         r"pool assistants: 3 of 3 idle",
         r"Idle",
+        r"\$ agentpool ledger history tokyo-trip",
+        r"AgentClaim +default +tokyo-trip +Bound +- +to instance assistants-",
+        r"AgentClaim +default +tokyo-trip +Gone",
         r"stopped: no process is left",
     ]
     at = 0

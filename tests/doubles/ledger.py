@@ -67,9 +67,7 @@ class InMemoryLedger:
     @property
     def backlog(self) -> Backlog:
         """See the port."""
-        oldest = self._waiting[0][1] if self._waiting else self._clock()
-        seconds = max(0.0, (self._clock() - oldest).total_seconds())
-        return Backlog(len(self._waiting), seconds, bool(self._missed))
+        return Backlog(len(self._waiting), self._waiting[0][1] if self._waiting else None, bool(self._missed))
 
     @property
     def health(self) -> str | None:

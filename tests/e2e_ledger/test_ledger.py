@@ -1,11 +1,15 @@
 """What a person finds in the ledger after an operator has worked, was killed, or had no Postgres for a while."""
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.sql import SQL, Identifier
 
+from tests.e2e.api import reason
 from tests.e2e.commands import run_to_end
 from tests.e2e.conftest import Launch
 from tests.e2e.system import System, name_of, uid_of
@@ -50,7 +54,7 @@ def test_a_claim_is_found_with_who_when_what_and_how_it_ended(launch: Launch, da
     told = [
         each["transition"] for each in asked(database_url, "history", uid_of(claim)) if each["uid"] == uid_of(claim)
     ]
-    assert told == ["Created", "Bound", "Gone"]
+    assert told == ["Created", "Bound", "Released", "Gone"]
     assert "A secret plan." not in str(asked(database_url, "claims")) + str(asked(database_url, "history", "c"))
     [usage] = asked(database_url, "usage", "--by", "pool")
     assert usage["claims"] == 1
@@ -97,3 +101,72 @@ def test_without_postgres_claims_go_on_and_are_recorded_once_it_is_back(launch: 
         system.command.stop()
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute("DROP DATABASE nothing_of_this_name WITH (FORCE)")
+
+
+def renamed(url: str, name: str, to: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}").format(name)
+        )
+        connection.execute(SQL("ALTER DATABASE {} RENAME TO {}").format(Identifier(name), Identifier(to)))
+
+
+@pytest.fixture
+def taken_away(database_url: str, postgres_url: str) -> Iterator[Callable[[bool], None]]:
+    """Takes the database away, and brings it back."""
+    name = str(conninfo_to_dict(database_url)["dbname"])
+    away = f"{name}_away"
+    there = True
+
+    def take(yes: bool) -> None:
+        nonlocal there
+        renamed(postgres_url, *((name, away) if yes else (away, name)))
+        there = not yes
+
+    yield take
+    if not there:
+        take(False)
+
+
+def test_what_is_deleted_without_postgres_stays_until_postgres_has_it_but_its_agent_is_ended(
+    launch: Launch, database_url: str, taken_away: Callable[[bool], None]
+) -> None:
+    system = started(launch, database_url)
+    system.pool("p", minIdle=1, maxTotal=2)
+    system.warm("p")
+    system.bound(system.claim("c", "p"))
+    instance = system.instance_of("c")
+    eventually(lambda: "agentpool.dev/ledger" in system.get_claim("c")["metadata"].get("finalizers", []))
+    taken_away(True)
+    eventually(lambda: "agentpool_ledger_up 0.0" in system.command.metrics())
+    system.api.delete("agentclaims", "c")
+    eventually(lambda: not system.pids(instance))
+    eventually(lambda: reason(system.get_claim("c"), "Ready") == "False/AwaitingLedger", lambda: system.get_claim("c"))
+    # It does not count against maxTotal any more.
+    system.bound(system.claim("d", "p"))
+    system.warm("p")
+    assert "LedgerCurrent" in str(system.get_pool("p")["status"])
+    taken_away(False)
+    system.gone("agentclaims", "c")
+    system.gone("agentinstances", name_of(instance))
+    assert outcome(database_url, "c") == "Released"
+    told = [each["transition"] for each in asked(database_url, "history", uid_of(instance))]
+    assert told[-2:] == ["Deleting", "Gone"]
+
+
+def test_a_strict_operator_gives_nobody_an_agent_without_postgres_and_goes_on_with_it(
+    launch: Launch, database_url: str, taken_away: Callable[[bool], None]
+) -> None:
+    strict = {"AGENTPOOL_LEDGER_MIGRATE_AT_START": "true", "AGENTPOOL_LEDGER_STRICT": "true"}
+    system = launch(AGENTPOOL_DATABASE_URL=database_url, **strict)
+    system.pool("p", minIdle=1)
+    system.warm("p")
+    system.bound(system.claim("a", "p"))
+    system.warm("p")
+    taken_away(True)
+    eventually(lambda: "agentpool_ledger_up 0.0" in system.command.metrics())
+    system.claim("b", "p")
+    system.claim_says("b", "False/AwaitingLedger")
+    assert "claimRef" not in system.idle("p")[0]["spec"]
+    taken_away(False)
+    system.bound("b")

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import click
 
+from controller.demo.postgres import LackingError, PrivatePostgres
 from tests.faults.catalogue import FAULTS
 from tests.faults.fault import Fault
 from tests.faults.report import Outcome, Report
 from tests.faults.run import World, run
 from tests.faults.servers import serving
-from tests.postgres.server import LackingError, PrivatePostgres
 
 log = logging.getLogger("faults")
 

@@ -51,7 +51,9 @@ class Asked:
             return "bind"
         metadata = self.body.get("metadata") or {}
         if "finalizers" in metadata:
-            return f"finalizers of {singular}"
+            # Instances have theirs from the start.
+            held = singular == "claim" and metadata["finalizers"]
+            return f"hold {singular}" if held else f"let {singular} go"
         return f"patch {singular}"
 
 

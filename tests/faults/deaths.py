@@ -18,6 +18,7 @@ STEPS = (
     "bind",
     "claim becomes PendingAcceptance",
     "claim becomes Bound",
+    "hold claim",
     "instance becomes Claimed",
     "create event",
     "instance becomes Crashed",
@@ -25,7 +26,8 @@ STEPS = (
     "claim becomes Expired",
     "delete instance",
     "instance becomes Terminating",
-    "finalizers of instance",
+    "let instance go",
+    "let claim go",
 )
 """Everything that an operator writes in a story, in the order of a life."""
 ONCE = frozenset(
@@ -35,12 +37,13 @@ ONCE = frozenset(
         "instance becomes Crashed",
         "status of claim",
         "claim becomes Pending",
+        "let claim go",
     }
 )
 """What a story may hold but once."""
 PAST_THE_LEASE = 6.0
 """Seconds, well more than the Lease lasts on a stage."""
-AT_TIMES = frozenset({"claim becomes Binding", "patch instance", "finalizers of claim", "status of instance"})
+AT_TIMES = frozenset({"claim becomes Binding", "patch instance", "status of instance"})
 """What it writes only when things happen in an order that nobody can force."""
 
 
@@ -139,7 +142,7 @@ class Frozen(Fault):
             self._over = time.monotonic() + PAST_THE_LEASE
             stage.operator(who).signal(signal.SIGSTOP)
 
-        what = dice.choice(["create instance", "bind", "claim becomes Bound", "finalizers of instance"])
+        what = dice.choice(["create instance", "bind", "claim becomes Bound", "let instance go"])
         # One rule for all: whoever leads next is not frozen.
         rule = Rule(step(what), late(freeze, self._late))
         self._made = [proxy.add(rule) for proxy in stage.proxies]
@@ -169,7 +172,7 @@ DEATHS: tuple[Fault, ...] = (
         ("after", "create instance"),
         ("after", "bind"),
         ("before", "claim becomes Bound"),
-        ("after", "finalizers of instance"),
+        ("after", "let instance go"),
         quick=True,
     ),
     KilledMeanwhile(

@@ -6,7 +6,7 @@ from tests.faults.catalogue import FAULTS
 from tests.faults.fault import Fault
 from tests.faults.run import World, run
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
 
 SEED = 20261127
 

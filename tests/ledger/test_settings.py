@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from controller.core.transitions import derive
 from controller.errors import Misconfigured
-from controller.ledger import LedgerOptions, NoLedger, open_ledger
-from controller.ports import Backlog, Ledger
+from controller.ledger import LedgerOptions, open_ledger
 from controller.settings import Settings
-from tests.core.builders import claim
-from tests.ledger.conftest import Clock, Listener, at_work
+from tests.ledger.conftest import Clock
 
 
 @pytest.fixture(autouse=True)
@@ -47,11 +45,6 @@ def test_a_url_that_cannot_be_one_is_told_before_anything_begins(tmp_path: Path,
         open_ledger(LedgerOptions("sqlite:///x", tmp_path), clock)
 
 
-async def test_no_ledger_holds_nobody_up() -> None:
-    none: Ledger = NoLedger()
-    none.listen(Listener())
-    async with at_work(none):
-        none.record(derive(None, claim()))
-        await none.settled("uid-wish")
-        assert none.safe("uid-wish")
-    assert (none.backlog, none.health, none.barrier, none.strict) == (Backlog(), None, None, False)
+def test_a_strict_one_needs_a_database() -> None:
+    with pytest.raises(ValidationError, match="no database is named: set AGENTPOOL_DATABASE_URL or DATABASE_URL"):
+        Settings(ledger_strict=True)

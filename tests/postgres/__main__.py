@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tests.postgres.server import LackingError, PrivatePostgres
+from controller.demo.postgres import LackingError, PrivatePostgres
 
 
 @click.group()

@@ -22,7 +22,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
-from tests.postgres.server import LackingError, PrivatePostgres, why_not
+from controller.demo.postgres import LackingError, PrivatePostgres, why_not
 
 _FOLDER = "AGENTPOOL_TEST_POSTGRES"
 """Where the run's private server is to live: set by the process that ends it, inherited by its workers."""
@@ -57,10 +57,13 @@ def find_or_start_postgres() -> str:
     folder = Path(os.environ[_FOLDER])
     with (folder / "postgres.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        server = PrivatePostgres(folder / "postgres")
+        server, lacking = PrivatePostgres(folder / "postgres"), folder / "lacking"
+        if lacking.exists():
+            _cannot(lacking.read_text(encoding="utf-8"))  # nobody fetches for nothing twice
         try:
             server.start()
         except LackingError as error:
+            lacking.write_text(str(error), encoding="utf-8")
             _cannot(str(error))
         return server.url()
 

@@ -1,5 +1,6 @@
 """The private Postgres itself."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -8,7 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.postgres import plugin, server
+from controller.demo import postgres
+from tests.postgres import plugin
 
 
 def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -17,7 +19,7 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.skipif(server.why_not() is not None, reason="there is no Postgres on this host")
+@pytest.mark.skipif(postgres.why_not() is not None, reason="there is no Postgres on this host")
 def test_it_is_started_and_ended_by_commands_and_leaves_nothing() -> None:
     with tempfile.TemporaryDirectory(prefix="ap-") as parent:
         Path(parent).chmod(0o755)
@@ -33,6 +35,22 @@ def test_it_is_started_and_ended_by_commands_and_leaves_nothing() -> None:
         finally:
             assert command("stop", str(folder)).returncode == 0
         assert list(Path(parent).iterdir()) == []
+
+
+@pytest.mark.skipif(os.environ.get("AGENTPOOL_TEST_BUILDS") != "1", reason="AGENTPOOL_TEST_BUILDS=1 fetches packages")
+def test_where_the_host_has_none_debians_package_is_unpacked_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise postgres.LackingError("there is none")
+
+    monkeypatch.setattr(postgres, "_binaries", none)
+    server = postgres.PrivatePostgres.somewhere()
+    try:
+        server.start()
+        with psycopg.connect(server.url()) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+    finally:
+        server.remove()
+    assert not server.directory.exists()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,10 @@ def ledger_of(capacity: int = 10_000) -> InMemoryLedger:
     return InMemoryLedger(lambda: NOW, capacity=capacity)
 
 
+def keeper(view: View, ledger: InMemoryLedger) -> Bookkeeper:
+    return Bookkeeper(view, ledger, lambda: NOW, lambda _: None, lambda: None)
+
+
 def transitions(ledger: InMemoryLedger) -> list[tuple[str, str]]:
     return [(uid, what) for uid, what, _ in ledger.rows]
 
@@ -18,11 +22,15 @@ def test_what_is_there_at_the_beginning_is_handed_over_and_then_what_the_view_le
     view, ledger = View(), ledger_of()
     view.learn(pool())
     view.learn(claim("early"))
-    Bookkeeper(view, ledger).begin()
+    keeper(view, ledger).begin()
     view.learn(instance("one"))
     view.forget(claim("early"))
 
-    assert transitions(ledger) == [("uid-early", "Created"), ("uid-one", "Created"), ("uid-early", "Gone")]
+    assert transitions(ledger) == [
+        ("uid-early", "Created"),
+        ("uid-one", "Created"),
+        ("uid-early", "Gone"),
+    ]
 
 
 def test_a_second_term_hands_over_nothing_new() -> None:
@@ -30,7 +38,7 @@ def test_a_second_term_hands_over_nothing_new() -> None:
     for _ in range(2):
         view = View()
         view.learn(claim("wish"))
-        Bookkeeper(view, ledger).begin()
+        keeper(view, ledger).begin()
 
     assert transitions(ledger) == [("uid-wish", "Created")]
 
@@ -38,7 +46,7 @@ def test_a_second_term_hands_over_nothing_new() -> None:
 def test_what_found_no_room_is_handed_over_again_once_there_is_some() -> None:
     view, full = View(), ledger_of(capacity=1)
     full.go_away()
-    Bookkeeper(view, full).begin()
+    keeper(view, full).begin()
     view.learn(claim("first"))
     view.learn(claim("second"))
     full.come_back()
@@ -48,8 +56,12 @@ def test_what_found_no_room_is_handed_over_again_once_there_is_some() -> None:
 
 def test_another_object_of_the_same_name_is_another_one() -> None:
     view, ledger = View(), ledger_of()
-    Bookkeeper(view, ledger).begin()
+    keeper(view, ledger).begin()
     view.learn(claim("wish"))
     view.learn(claim("wish", meta={"uid": "uid-second", "resourceVersion": "9"}))
 
-    assert transitions(ledger) == [("uid-wish", "Created"), ("uid-wish", "Gone"), ("uid-second", "Created")]
+    assert transitions(ledger) == [
+        ("uid-wish", "Created"),
+        ("uid-wish", "Gone"),
+        ("uid-second", "Created"),
+    ]

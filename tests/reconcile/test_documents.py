@@ -14,9 +14,10 @@ from controller.model import (
     ClaimStatus,
     InstancePhase,
     InstanceStatus,
+    ObjectMeta,
     PoolStatus,
 )
-from controller.reconcile.documents import binding_patch, instance_manifest, release_patch, status_patch
+from controller.reconcile.documents import binding_patch, finalizers_patch, instance_manifest, status_patch
 from tests.core.builders import NOW, at, pool, ref
 
 FINALIZER = "agentpool.dev/remote"
@@ -144,15 +145,25 @@ def test_a_binding_holds_only_for_the_version_and_the_instance_that_it_was_decid
     }
 
 
-def test_a_release_leaves_the_finalizers_of_others() -> None:
-    patch = release_patch("uid-one", "7", ("example.com/backup", FINALIZER))
-    guards = {"uid": "uid-one", "resourceVersion": "7"}
-    assert patch == {"metadata": {**guards, "finalizers": ["example.com/backup"]}}
+GUARDS = {"uid": "uid-one", "resourceVersion": "7"}
 
 
-def test_the_release_of_the_last_finalizer_removes_the_list() -> None:
-    patch = release_patch("uid-one", "7", (FINALIZER,))
-    assert patch == {"metadata": {"uid": "uid-one", "resourceVersion": "7", "finalizers": None}}
+def meta(*finalizers: str) -> ObjectMeta:
+    return ObjectMeta(uid="uid-one", resource_version="7", finalizers=finalizers)
+
+
+def test_a_finalizer_that_is_taken_off_leaves_those_of_others() -> None:
+    patch = finalizers_patch(meta("example.com/backup", FINALIZER), drop=FINALIZER)
+    assert patch == {"metadata": {**GUARDS, "finalizers": ["example.com/backup"]}}
+
+
+def test_the_last_finalizer_that_is_taken_off_removes_the_list() -> None:
+    assert finalizers_patch(meta(FINALIZER), drop=FINALIZER) == {"metadata": {**GUARDS, "finalizers": None}}
+
+
+def test_a_finalizer_that_is_put_on_stands_behind_those_of_others() -> None:
+    patch = finalizers_patch(meta("example.com/backup"), add=FINALIZER)
+    assert patch == {"metadata": {**GUARDS, "finalizers": ["example.com/backup", FINALIZER]}}
 
 
 def test_a_new_instance_is_guarded_labelled_owned_and_built_from_the_template() -> None:

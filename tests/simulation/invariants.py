@@ -118,7 +118,11 @@ class Invariants:
         if recent:
             older = [value for at, value in recent if at < self._now() - HEARSAY_SECONDS]
             limit = max([limit, *older[-1:]])
-        total = sum(other.spec.pool == pool for other in self._server.list(AgentInstance))
+        # What is only held for the ledger costs nothing any more.
+        total = sum(
+            other.spec.pool == pool and (not other.metadata.deleting or other.metadata.uid in self._machines.running)
+            for other in self._server.list(AgentInstance)
+        )
         if total > limit:
             if self._excused():
                 self.overshoots += 1

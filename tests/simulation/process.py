@@ -16,6 +16,7 @@ from tests.doubles import virtualtime
 from tests.doubles.backend import Machines, MemoryBackend, MemoryProvider
 from tests.doubles.cluster import ApiServer, MemoryCluster
 from tests.doubles.inmemory_runtime import MemoryRuntime, Programs
+from tests.doubles.ledger import InMemoryLedger
 from tests.doubles.watch import Watch, WatchManners
 from tests.doubles.wire import NoAnswerError
 from tests.simulation.weather import Fate, Weather
@@ -38,7 +39,7 @@ class Doom:
     """Which requests count."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Surroundings:
     """What all processes share."""
 
@@ -47,6 +48,8 @@ class Surroundings:
     programs: Programs
     weather: Weather
     record: Callable[[str], None]
+    ledger: InMemoryLedger | None = None
+    """That of the youngest process: what it holds outlives the process."""
 
 
 class Request(Generic[T]):
@@ -172,6 +175,8 @@ class Process:
         self.stray_calls: dict[str, float] = {}
         """Requests that had their effect although the process believed them failed, or was dead; and when."""
         wires = {service: ServiceWire(self, service) for service in ("cluster", "backend", "runtime")}
+        if around.ledger is not None:
+            around.ledger = InMemoryLedger(virtualtime.now, strict=around.ledger.strict, durable=around.ledger)
         self._ports = Ports(
             cluster=FencedCluster(MemoryCluster(around.server, wires["cluster"], name), self.ask_fence),
             runtime=FencedRuntime(MemoryRuntime(around.programs, wires["runtime"]), self.ask_fence),
@@ -182,6 +187,7 @@ class Process:
             installation=Installation("simulation", b"a key for the tokens of instances"),
             clock=virtualtime.now,
             random=random,
+            ledger=around.ledger,
         )
         self.controller = Controller(self._ports, TUNING)
         self.watch = Watch(around.server, self._deliver, random, manners)

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from controller.errors import AgentpoolError
 from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimPhase, InstancePhase
@@ -14,6 +14,7 @@ from tests.doubles import virtualtime
 from tests.doubles.backend import Habits, Machines
 from tests.doubles.cluster import ApiServer, Change
 from tests.doubles.inmemory_runtime import Programs
+from tests.doubles.ledger import InMemoryLedger
 from tests.doubles.watch import WatchManners
 from tests.simulation.invariants import Invariants
 from tests.simulation.process import Doom, Process, Surroundings, When
@@ -56,6 +57,7 @@ class World:
         climate: Climate | None = None,
         manners: WatchManners | None = None,
         habits: Habits | None = None,
+        ledger: Literal["", "lax", "strict"] = "",
     ) -> None:
         self.random = Random(f"users {seed}")
         self._random = Random(f"world {seed}")
@@ -69,7 +71,8 @@ class World:
         self.weather = Weather(Random(f"weather {seed}"), climate or Climate())
         self.invariants = Invariants(self.server, self.machines, self.programs, self.processes)
         self.server.observers.append(self._changed)
-        self._around = Surroundings(self.server, self.machines, self.programs, self.weather, self.record)
+        kept = InMemoryLedger(virtualtime.now, strict=ledger == "strict") if ledger else None
+        self._around = Surroundings(self.server, self.machines, self.programs, self.weather, self.record, kept)
         self._last_write = 0.0
 
     # Controllers.
@@ -81,6 +84,12 @@ class World:
         self.processes.append(process)
         process.start()
         return process
+
+    @property
+    def ledger(self) -> InMemoryLedger:
+        """What the youngest controller writes into."""
+        assert self._around.ledger is not None, "this world keeps none"
+        return self._around.ledger
 
     @property
     def process(self) -> Process:

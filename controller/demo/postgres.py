@@ -1,4 +1,4 @@
-"""A Postgres of one's own from the host's binaries: on a unix socket in its directory, and nowhere else."""
+"""A Postgres of one's own, from the host's binaries or Debian's package: on a unix socket in its directory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import pwd
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from urllib.parse import quote
+
+from controller.demo import debian
 
 OLDEST = 14
 """The first major version that the ledger works with."""
@@ -32,8 +35,24 @@ class PrivatePostgres:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.origin = "the binaries of this host"
+        """Where its programs come from."""
+        self._programs: Path | None = None
+        self._libraries = ""
         self._data = directory / "data"
         self._sockets = directory / "s"
+
+    @classmethod
+    def somewhere(cls) -> PrivatePostgres:
+        """One in a new directory with a short name, since its socket is below it."""
+        directory = Path(tempfile.mkdtemp(prefix="ap-"))
+        directory.chmod(0o755)  # the server's user has to pass through
+        return cls(directory)
+
+    @property
+    def version(self) -> int:
+        """The major version."""
+        return _version(self._found())
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         """DATABASE_URL of one of its databases."""
@@ -45,10 +64,10 @@ class PrivatePostgres:
         return (self._data / "postmaster.pid").exists()
 
     def start(self) -> None:
-        """Make and start it; one that runs is left as it is."""
+        """Make and start it; one that runs is left as it is. ``LackingError`` where that cannot be done."""
         if self.running:
             return
-        binaries, user = _binaries(), _user()
+        binaries, user = self._found(), _user()
         self.directory.mkdir(parents=True, exist_ok=True)
         self._sockets.mkdir(exist_ok=True)
         if user is not None:
@@ -78,7 +97,7 @@ class PrivatePostgres:
     def stop(self) -> None:
         """End it, as a crash would; its data stays."""
         if self.running:
-            self._control(_binaries(), _user(), "stop", "-m", "immediate")
+            self._control(self._found(), _user(), "stop", "-m", "immediate")
 
     def remove(self) -> None:
         """End it and leave nothing behind."""
@@ -86,6 +105,31 @@ class PrivatePostgres:
             self.stop()
         finally:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _found(self) -> Path:
+        """The folder of its programs: fetched where the host has none."""
+        if self._programs is None:
+            try:
+                self._programs = _binaries()
+            except LackingError:
+                self._programs = self._fetched()
+        return self._programs
+
+    def _fetched(self) -> Path:
+        if (lack := debian.why_not()) is not None:
+            raise LackingError(f"there is no Postgres {OLDEST} or later, and {lack}: install it, or set DATABASE_URL")
+        try:
+            root = debian.unpack_postgres(self.directory / "package")
+        except (OSError, subprocess.SubprocessError) as error:
+            raise LackingError(
+                f"there is no Postgres {OLDEST} or later, and Debian's package cannot be had ({error}): install it, "
+                "or set DATABASE_URL"
+            ) from None
+        self.origin, self._libraries = "Debian's package, unpacked for it", debian.libraries(root)
+        found = sorted((_version(path.parent), path.parent) for path in root.glob("usr/lib/postgresql/*/bin/initdb"))
+        if not found:
+            raise LackingError("Debian's package of Postgres holds no server: install one, or set DATABASE_URL")
+        return found[-1][1]
 
     def _control(self, binaries: Path, user: pwd.struct_passwd | None, *arguments: str) -> None:
         self._run(binaries, user, ["pg_ctl", "-D", str(self._data), "-w", "-t", "60", *arguments])
@@ -103,7 +147,12 @@ class PrivatePostgres:
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 cwd=self.directory,
-                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": str(self.directory)},
+                env={
+                    "PATH": os.environ.get("PATH", os.defpath),
+                    "LC_ALL": "C",
+                    "HOME": str(self.directory),
+                    **({"LD_LIBRARY_PATH": self._libraries} if self._libraries else {}),
+                },
                 timeout=120,
                 check=False,
             )
@@ -112,11 +161,12 @@ class PrivatePostgres:
                 raise LackingError(f"{command[0]} failed: {said.read().strip()}")
 
 
-def why_not() -> str | None:
-    """Why this host cannot run one; None if it can."""
+def why_not(*, fetching: bool = True) -> str | None:
+    """Why this host cannot run one, fetched from Debian if need be; ``None`` if it can."""
     try:
-        _binaries()
         _user()
+        if not fetching or debian.why_not() is not None:
+            _binaries()
     except LackingError as error:
         return str(error)
     return None
