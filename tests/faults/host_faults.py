@@ -27,7 +27,7 @@ class _FullDisk(Fault):
     """A small disk of its own, under the state directory and the ledger's queue; a ballast fills it wholly."""
 
     name = "the disk is full"
-    sentence = "the disk of the state directory, the agents and the ledger's queue takes nothing more for two seconds"
+    sentence = "the disk of the state directory, the agents and the ledger's queue takes nothing more, for two seconds"
     peer = HOST
     lasts = 2.0
     quick = True
@@ -43,6 +43,8 @@ class _FullDisk(Fault):
         disk.mkdir()
         _mount(disk)
         plan.env["AGENTPOOL_LEDGER_SPOOL_DIR"] = str(disk / "ledger")
+        # Many launches fail, so no more are tried for a while: a run need not wait for a minute.
+        plan.pool["circuitBreaker"] = {"openSeconds": 1}
 
     def strike(self, stage: Stage, dice: random.Random) -> None:
         stage.at_the_end(lambda: _unmount(stage.state))
@@ -56,6 +58,9 @@ class _FullDisk(Fault):
 
     def heal(self, stage: Stage) -> None:
         (stage.state / "ballast").unlink()
+
+    def lingers(self, stage: Stage) -> bool:
+        return not self.struck(stage)
 
     def struck(self, stage: Stage) -> bool:
         return any(word in operator.output for operator in stage.operators for word in _FULL)

@@ -23,6 +23,8 @@ class _Unruly(Fault):
         # A claim that fails with three instances in a row is given up, rightly: so it happens twice.
         self.name, self.sentence, self.quick = name, sentence, quick
         self._troubles, self._times = troubles, times
+        # Later on there are not enough provisions for several.
+        self.at = 1 if len(troubles) > 1 else None
 
     def prepare(self, plan: Plan) -> None:
         command = [sys.executable, "-m", "tests.faults.unruly", str(_folder(plan))]
@@ -30,6 +32,8 @@ class _Unruly(Fault):
             "template": {"command": command, "env": [{"name": "PYTHONPATH", "value": str(_ROOT)}]},
             "claims": {"provisionTimeoutSeconds": _PATIENCE},
             "health": {"intervalSeconds": 1, "timeoutSeconds": 1},
+            # Instances that die young count as failed launches: a run need not wait for a minute.
+            "circuitBreaker": {"openSeconds": 1},
         }
 
     def strike(self, stage: Stage, dice: random.Random) -> None:
