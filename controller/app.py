@@ -153,10 +153,11 @@ class _Service:
 
         The next turn begins with nothing of this one: what a leader took for certain may be wrong by then.
         """
-        self._calendar.follow()
         view, relisted = View(), asyncio.Event()
         relist = Relist(cluster, view, self._settings.relist_seconds)
         await self._patiently(relist.fill)
+        self._calendar.follow()
+        self._calendar.agree(cluster.date)
         if self._stop.is_set():
             return
 

@@ -13,6 +13,8 @@ SLIGHT_SECONDS = 2.0
 BELIEVED_AFTER_SECONDS = 60.0
 """One that is off by more is followed when it has been so for this long: it is right, and was wrong before."""
 LOOK_SECONDS = 1.0
+TOLERATED_SECONDS = 30.0
+"""By how much this machine's clock and the API server's may differ, before the latter is gone by."""
 
 
 class Calendar:
@@ -26,6 +28,8 @@ class Calendar:
         """Both in seconds: ``steady`` since whenever, ``wall`` since the epoch."""
         self._wall = wall
         self._steady = steady
+        self._offset = 0.0
+        """What the API server's clock is ahead of this machine's, where that is too much."""
         self._ahead = wall() - steady()
         self._jump = 0.0
         self._since = steady()
@@ -48,6 +52,25 @@ class Calendar:
             self._ahead += self._jump
             self._jump = 0.0
 
+    def agree(self, there: datetime | None) -> None:
+        """Go by the API server's clock, which said that just now, where this machine's is far from it.
+
+        Resources are dated by that one: by a clock that is far ahead of it every deadline is over at once. For somebody
+        who has noted no date yet. ``None``: nobody knows what it says.
+        """
+        if there is None:
+            return
+        difference = there.timestamp() - self._wall()
+        self._offset = difference if abs(difference) > TOLERATED_SECONDS else 0.0
+        self._ahead, self._jump = self._wall() + self._offset - self._steady(), 0.0
+        if self._offset:
+            way = "behind" if difference > 0 else "ahead of"
+            log.warning(
+                "the clock of this machine is %.0f s %s the API server's, which is gone by: set it",
+                abs(difference),
+                way,
+            )
+
     @property
     def _believed(self) -> bool:
         self._look()
@@ -55,7 +78,7 @@ class Calendar:
 
     def _look(self) -> None:
         now = self._steady()
-        jump = self._wall() - now - self._ahead
+        jump = self._wall() + self._offset - now - self._ahead
         if abs(jump) <= SLIGHT_SECONDS:
             self._ahead += jump
             self._jump = 0.0

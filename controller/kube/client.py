@@ -5,6 +5,8 @@ several times the CPU of the request itself, and a claim is a handful of small w
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import aiohttp
@@ -33,6 +35,7 @@ class KubeCluster:
         self._connection = connection
         self._namespaces = tuple(namespaces)
         self._session: aiohttp.ClientSession | None = None
+        self._date: str | None = None
 
     async def __aenter__(self) -> "KubeCluster":
         connector = aiohttp.TCPConnector(limit=40, ssl=self._connection.tls or True, keepalive_timeout=60)
@@ -133,6 +136,14 @@ class KubeCluster:
         path = f"/api/v1/namespaces/{namespace}/events?{_MANAGER}"
         await self._send("create", "events", "POST", path, event_manifest(announcement))
 
+    @property
+    def date(self) -> datetime | None:
+        """What the API server's clock said in its last answer, to the second."""
+        try:
+            return parsedate_to_datetime(self._date) if self._date else None
+        except ValueError:
+            return None
+
     async def _send(
         self,
         verb: str,
@@ -158,6 +169,7 @@ class KubeCluster:
             ) as response:
                 content = await response.read()
                 code = str(response.status)
+                self._date = response.headers.get("Date")
                 if response.status >= 400:
                     raise error_for(response.status, content, response.headers.get("Retry-After"))
                 return object_in(self._connection.server, content)

@@ -90,3 +90,40 @@ def test_a_clock_that_was_set_for_good_is_followed_by_whoever_begins_anew(jump: 
         again.cancel()
 
     virtualtime.run(story())
+
+
+def by_the_api_server(machine: Machine) -> datetime:
+    """What its clock says: it is right, to the second."""
+    return BEGAN + timedelta(seconds=int(machine.uptime - 5000.0))
+
+
+@pytest.mark.parametrize("wrong", [HOURS, -HOURS, 31.5])
+def test_a_clock_that_is_far_from_the_api_servers_is_not_gone_by(wrong: float) -> None:
+    machine = Machine()
+    machine.set_by = wrong
+    machine.passes(BELIEVED_AFTER_SECONDS)
+    machine.calendar.follow()
+    machine.calendar.agree(by_the_api_server(machine))
+    assert machine.told == pytest.approx(machine.uptime - 5000.0)
+    machine.passes(1000.0)
+    assert machine.told == pytest.approx(machine.uptime - 5000.0)
+
+
+def test_one_that_is_set_right_afterwards_is_gone_by_again_from_the_next_turn_on() -> None:
+    machine = Machine()
+    machine.set_by = HOURS
+    machine.calendar.agree(by_the_api_server(machine))
+    machine.set_by = 0.0
+    assert machine.told == pytest.approx(machine.uptime - 5000.0)
+    machine.passes(BELIEVED_AFTER_SECONDS)
+    asyncio.run(machine.calendar.until_set())
+    machine.calendar.agree(by_the_api_server(machine))
+    machine.passes(50.0)
+    assert machine.told == pytest.approx(machine.uptime - 5000.0)
+
+
+@pytest.mark.parametrize("there", [None, BEGAN + timedelta(seconds=29)])
+def test_a_clock_that_nobody_contradicts_is_gone_by(there: datetime | None) -> None:
+    machine = Machine()
+    machine.calendar.agree(there)
+    assert machine.told == pytest.approx(0.0)
