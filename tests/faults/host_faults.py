@@ -128,16 +128,37 @@ def _unmount(folder: Path) -> None:
 
 
 class _SetClock(_JumpingClock):
-    """It stays where it is, so it was wrong before: the operator follows it, and begins anew."""
+    """It stays where it is: the operator begins anew, and sees which clock is right by the API server's."""
 
     leaderless = True
 
     def strike(self, stage: Stage, dice: random.Random) -> None:
         super().strike(stage, dice)
-        stage.until(lambda: "the clock of this machine was set" in stage.operators[0].output, stage.told, "it follows")
+        stage.until(lambda: "the clock of this machine" in stage.operators[0].output, stage.told, "it follows")
 
     def heal(self, stage: Stage) -> None:
         """It is right now."""
+
+
+class _WrongClock(_JumpingClock):
+    """It is wrong all the time, and the API server's is right."""
+
+    def prepare(self, plan: Plan) -> None:
+        super().prepare(plan)
+        _clock(plan).parent.mkdir(parents=True, exist_ok=True)
+        _clock(plan).write_text(str(self._jumps[0]))
+
+    def strike(self, stage: Stage, dice: random.Random) -> None:
+        """It has struck."""
+
+    def heal(self, stage: Stage) -> None:
+        """It stays wrong."""
+
+    def lingers(self, stage: Stage) -> bool:
+        return False
+
+    def struck(self, stage: Stage) -> bool:
+        return "the API server's, which is gone by" in stage.operators[0].output
 
 
 HOST_FAULTS: tuple[Fault, ...] = (
@@ -145,6 +166,7 @@ HOST_FAULTS: tuple[Fault, ...] = (
     _JumpingClock(
         "the clock jumps ahead", "the operator's clock jumps ahead by three hours, and back", _HOURS, quick=True
     ),
+    _WrongClock("a clock that is wrong", "the operator's clock is three hours ahead all the time", _HOURS),
     _JumpingClock("the clock jumps back", "the operator's clock jumps back by three hours, and ahead", -_HOURS),
     _JumpingClock(
         "the clock jumps about",
