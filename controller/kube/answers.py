@@ -70,7 +70,7 @@ def secret_in(answer: Mapping[str, Any]) -> StoredSecret:
 
 
 def _owners(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    meta = answer.get("metadata")
+    meta = answer.get("metadata") or {}
     owners = (meta.get("ownerReferences") or []) if isinstance(meta, dict) else None
     if not isinstance(owners, list) or not all(isinstance(owner, dict) for owner in owners):
         raise Transient("the API server answered something else than an object with metadata")
