@@ -15,22 +15,22 @@ PAGE = ["sh", "-c", f'exec "{sys.executable}" -m http.server --bind 127.0.0.1 "$
 
 
 @pytest.mark.parametrize(
-    ("command", "reason", "message"),
+    ("command", "deadline", "reason", "message"),
     [
-        pytest.param(["no-such-program"], "CommandNotFound", "no-such-program", id="that does not exist"),
-        pytest.param(["sh", "-c", "echo no luck; exit 3"], "Exited", "exited with code 3", id="that exits at once"),
-        pytest.param(["sleep", "3600"], "StartupDeadlineExceeded", "not ready within 1 s", id="that never listens"),
-        pytest.param(PAGE, "StartupDeadlineExceeded", "not ready within 1 s", id="that answers with pages"),
+        pytest.param(["no-such-program"], 60, "CommandNotFound", "no-such-program", id="that does not exist"),
+        pytest.param(["sh", "-c", "echo no luck; exit 3"], 60, "Exited", "exited with code 3", id="that exits at once"),
+        pytest.param(["sleep", "3600"], 1, "StartupDeadlineExceeded", "not ready within 1 s", id="that never listens"),
+        pytest.param(PAGE, 1, "StartupDeadlineExceeded", "not ready within 1 s", id="that answers with pages"),
     ],
 )
 def test_a_command_is_launched_as_often_as_the_circuit_breaker_allows(
-    system: System, name: str, command: list[str], reason: str, message: str
+    system: System, name: str, command: list[str], deadline: int, reason: str, message: str
 ) -> None:
     before = system.api.version("agentinstances")
     system.pool(
         name,
         template={"command": command},
-        startup={"deadlineSeconds": 1, "probeIntervalMilliseconds": 100},
+        startup={"deadlineSeconds": deadline, "probeIntervalMilliseconds": 100},
         circuitBreaker={"failures": 2, "openSeconds": 3600},
     )
     assert message in system.pool_says(name, "Degraded", "True/CircuitOpen")
