@@ -90,7 +90,7 @@ async def test_a_gateway_that_crashes_by_itself_is_taken_for_away(new_instance: 
     await eventually(lambda: "the gateway crashed exit_code=1 short_crashes=1" in instance.log)
     # It is started again, and crashes again: one of many looks meets it while it is away.
     async with asyncio.timeout(30):
-        while (await instance.ask("GET", "/pool/health")).status != 503:
+        while (await instance.ask("GET", "/pool/health")).status != 503:  # noqa: ASYNC110 - it is another process
             await asyncio.sleep(0.02)
 
 

@@ -74,7 +74,7 @@ class _OfEngine(Fault):
         }
 
     def strike(self, stage: Stage, dice: random.Random) -> None:
-        installation = stage.api.secret("agentpool-installation", stage.api.namespace)["id"]
+        installation = stage.api.installation(stage.api.namespace)
         made = str(stage.plan.pool["template"]["image"])
         system = vars(stage.system)
         stage.system = Containers(**system, engine=Engine(_engine()), image=made, installation=installation)
