@@ -88,7 +88,7 @@ def _one(world: World, fault: Fault, seed: int) -> Outcome:
         well = True
     except Exception as error:
         log.info("%s", "".join(traceback.format_exception(error)))
-        log.info("repeat it with: make faults SEED=%d RUNS=1 ONLY='%s'", seed, fault.name)
+        log.info('repeat it with: make faults SEED=%d RUNS=1 ONLY="%s"', seed, fault.name)
     seconds = round(time.monotonic() - begin, 1)
     log.info("%-45s seed %d: %s, %.0f s", fault.name, seed, "all is well" if well else "FAILED", seconds)
     today = datetime.now(UTC).date()

@@ -127,7 +127,7 @@ def _engine() -> str:
 
 ENGINE_FAULTS: tuple[Fault, ...] = (
     _OfEngine(
-        "the engine's answers get lost",
+        "answers of the engine get lost",
         "the engine does what it was asked, and the connection breaks before it answers, six times",
         Trouble.CUT_AFTER,
     ),
