@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
+AWAITED_SECONDS = 2.0
+"""An end that waits for the ledger for less than this is not worth a status."""
 BEHIND_SECONDS = 10.0
 """A ledger that is behind, or not well, for less than this is not worth a condition: a restart of Postgres is."""
 
@@ -33,9 +35,9 @@ class Account:
     unrecorded: str | None = None
     """Why nothing may be promised to it yet, in a sentence: only a strict ledger says so."""
 
-    def quiet(self, now: datetime, seconds: float) -> float:
+    def quiet(self, now: datetime) -> float:
         """For how many seconds more nobody needs to be told that its end waits."""
-        return seconds - (now - (self.told_at or now)).total_seconds()
+        return AWAITED_SECONDS - (now - (self.told_at or now)).total_seconds()
 
     @property
     def waits(self) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from controller.core.account import Account, Ending
+from controller.core.account import AWAITED_SECONDS, Account, Ending
 from controller.core.backoff import backoff
 from controller.core.claimstatus import claim_status, ended, ref_of, too_late, until_bind_deadline
 from controller.core.invite import wrong_network
@@ -23,8 +23,6 @@ from controller.core.plan import (
 )
 from controller.model import LEDGER_FINALIZER, AgentClaim, ClaimPhase, ClaimStatus, Network
 
-AWAITED_SECONDS = 2.0
-"""An end that waits for the ledger for less than this is not worth a status."""
 SILENT_SECONDS = 1.0
 """A claim that is served within this time never gets a status that says it waits: that would be a write more."""
 POSITION_SECONDS = 5.0
@@ -150,7 +148,7 @@ def _leaving(seen: ObservedClaim, now: datetime) -> ClaimPlan:
         case Ending.SAFE:
             return Plan(actions=(LetGo(ref_of(seen)),))
         case Ending.TOLD:
-            quiet = seen.account.quiet(now, AWAITED_SECONDS)
+            quiet = seen.account.quiet(now)
             if quiet > 0 or seen.claim.status.phase is None:
                 return Plan(look_again_in=max(quiet, AWAITED_SECONDS))
             old, message = seen.claim.status, f"it is given back, but {seen.account.waits}"

@@ -24,8 +24,6 @@ from controller.core.stages import UNFINISHED, Stage
 from controller.core.tokens import SETTLED, TokenFact, kept
 from controller.model import FINALIZER, AgentInstance, InstancePhase, condition_of
 
-AWAITED_SECONDS = 2.0
-"""An end that waits for the ledger for less than this is not worth a status."""
 LOOK_AT_REMOTE_SECONDS = 5.0
 """How often the backend is asked again whether a stopping remote is gone, besides its own hints."""
 
@@ -162,7 +160,7 @@ def _closing(seen: ObservedInstance, now: datetime) -> InstancePlan:
         case Ending.SAFE:
             return Plan(actions=(Release(ref_of(seen)),))
         case Ending.TOLD:
-            quiet = seen.account.quiet(now, AWAITED_SECONDS)
+            quiet = seen.account.quiet(now)
             if quiet > 0:
                 return Plan(look_again_in=quiet)
             message = f"nothing of it is left at the backend, but {seen.account.waits}"

@@ -7,8 +7,8 @@ import pytest
 from controller.core import claim as claims
 from controller.core import instance as instances
 from controller.core import pool as pools
-from controller.core.account import BEHIND_SECONDS, Account, Books, Ending, LedgerHealth
-from controller.core.claim import AWAITED_SECONDS, Assigned, ObservedClaim
+from controller.core.account import AWAITED_SECONDS, BEHIND_SECONDS, Account, Books, Ending, LedgerHealth
+from controller.core.claim import Assigned, ObservedClaim
 from controller.core.instance import ObservedInstance
 from controller.core.plan import Bind, Conclude, Create, Hold, LetGo, Provision, Reject, Release
 from controller.core.pool import ObservedPool
@@ -115,7 +115,7 @@ class TestInstances:
     def test_one_that_waits_for_the_ledger_says_so_after_a_while(self) -> None:
         seen = ObservedInstance(instance(deleting=True), remote_gone=True, account=TOLD)
         early = instances.decide(seen, at(0.5))
-        assert (early.actions, early.status, early.look_again_in) == ((), None, instances.AWAITED_SECONDS - 0.5)
+        assert (early.actions, early.status, early.look_again_in) == ((), None, AWAITED_SECONDS - 0.5)
         status = instances.decide(seen, at(3)).status
         assert status is not None
         assert condition(status).reason == "AwaitingLedger"

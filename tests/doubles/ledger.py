@@ -33,11 +33,12 @@ class InMemoryLedger:
         self._missed: dict[str, None] = {}
         self._listener: LedgerListener | None = None
         self._away: str | None = durable._away if durable is not None else None
+        self._unnoticed = False
         self._settling: dict[str, asyncio.Event] = {}
 
-    def go_away(self) -> None:
-        """Nothing arrives any more."""
-        self._away = "the database is away"
+    def go_away(self, *, quietly: bool = False) -> None:
+        """Nothing arrives any more; quietly, as when nobody has noticed yet."""
+        self._away, self._unnoticed = "the database is away", quietly
 
     def come_back(self) -> None:
         """What waits arrives."""
@@ -72,7 +73,13 @@ class InMemoryLedger:
     @property
     def health(self) -> str | None:
         """See the port."""
-        return "; ".join(filter(None, [self._away, "its queue is full" if self._missed else None])) or None
+        return (
+            "; ".join(
+        away = None if self._unnoticed else self._away
+        return "; ".join(filter(None, [away, "its queue is full" if self._missed else None])) or None
+            )
+            or None
+        )
 
     @property
     def barrier(self) -> str | None:

@@ -21,7 +21,8 @@ After every run this is checked:
 
 - No instance ever had two claims, and none opened two conversations; no claim was ever told of two.
 - No claim is lost: each has its agent, or says why it ended.
-- Once everything was given back no process, no home of an instance, no Secret and no object is left.
+- Once everything was given back no process, no home of an instance, no Secret and no object is left. (A
+  genuine API server alone collects no garbage: there the Secret of an instance that is gone may remain.)
 - Every transition of every claim and instance is in the ledger exactly once, in the order in which it happened. What
   happened is read off a watch that goes around the proxy.
 - Rest is reached: while every watch is open, nothing is written any more.
