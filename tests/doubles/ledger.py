@@ -73,13 +73,8 @@ class InMemoryLedger:
     @property
     def health(self) -> str | None:
         """See the port."""
-        return (
-            "; ".join(
         away = None if self._unnoticed else self._away
         return "; ".join(filter(None, [away, "its queue is full" if self._missed else None])) or None
-            )
-            or None
-        )
 
     @property
     def barrier(self) -> str | None:
