@@ -28,8 +28,8 @@ CREATE_SECONDS = 60.0
 START_SECONDS = 60.0
 PORT_TRIES = 20
 """How many ports the engine may choose in vain, one after the other, while others on its host use them."""
-NAME_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-"""Seconds between looks for a container whose name is taken but that is not there yet."""
+PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+"""Seconds between looks at a container that another controller is making at this moment."""
 
 
 class _Attempt:
@@ -154,7 +154,7 @@ class Launches:
 
     async def _start(self, container: Container) -> None:
         """Start it, on another port where the one that the engine chose is in use outside of the engine."""
-        tries = PORT_TRIES
+        tries, pauses = PORT_TRIES, iter(PAUSES)
         while True:
             try:
                 await self._engine.call(
@@ -162,9 +162,21 @@ class Launches:
                 )
                 return
             except DockerError as answer:
+                # The engine lists a container a moment before it can be started (seen under load).
+                if (
+                    answer.status == 404
+                    and (pause := next(pauses, None)) is not None
+                    and await self._is_listed(container)
+                ):
+                    await asyncio.sleep(pause)
+                    continue
                 tries -= 1
                 if not tries or not is_port_in_use(answer):
                     raise
+
+    async def _is_listed(self, container: Container) -> bool:
+        found = await self._inventory.find(container.uid)
+        return found is not None and found.id == container.id
 
     async def _reachable(self, container: Container) -> Container:
         """``Refused`` when it runs where nobody reaches it; nothing of it is left then."""
@@ -182,7 +194,7 @@ class Launches:
 
     async def _holder(self, name: str, uid: str) -> Container:
         """Who has the name: ours, or somebody whom it stays with."""
-        for pause in NAME_PAUSES:
+        for pause in PAUSES:
             if (found := await self._inventory.find(uid)) is not None:
                 return found
             try:

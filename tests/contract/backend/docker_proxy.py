@@ -19,6 +19,7 @@ class Fault(Enum):
     CUT_AFTER = "the connection is lost after the engine has done it"
     FAIL_BEFORE = "500, and the engine never heard of it"
     FAIL_AFTER = "500, and the engine has done it"
+    MISS = "404, and the engine never heard of it"
     HOLD = "it reaches the engine only when it is released, and nobody waits for the answer"
 
 
@@ -94,6 +95,8 @@ class Proxy:
             case Fault.FAIL_AFTER:
                 await self._forward(request, body)
                 return web.json_response({"message": "something went wrong"}, status=500)
+            case Fault.MISS:
+                return web.json_response({"message": "No such container"}, status=404)
             case Fault.HOLD:
                 self.held.append(asyncio.create_task(self._forward_later(request, body)))
                 _cut(request)

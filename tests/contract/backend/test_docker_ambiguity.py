@@ -151,6 +151,39 @@ async def test_a_call_that_was_lost_is_made_again_by_the_next_launch(
     assert await containers.count_running(uid) == 1
 
 
+async def test_a_container_that_is_listed_before_it_can_be_started_is_started_a_moment_later(
+    containers: DockerHarness, proxy: Proxy
+) -> None:
+    """As when another controller makes it right now: a busy engine answers 404 for a while."""
+    backend = await containers.make(host=proxy.host)
+    uid = containers.installation
+    misses = count(1)
+    proxy.rule = lambda method, path: Fault.MISS if path.endswith("/start") and next(misses) <= 3 else None
+
+    assert (await backend.launch(containers.order(uid))).state is RUNNING
+    assert await containers.count_running(uid) == 1
+
+
+async def test_a_container_that_goes_while_it_is_started_is_made_anew_by_the_next_launch(
+    containers: DockerHarness, proxy: Proxy
+) -> None:
+    backend = await containers.make(host=proxy.host)
+    uid = containers.installation
+
+    def rule(method: str, path: str) -> Fault | None:
+        if not path.endswith("/start"):
+            return None
+        proxy.rule = lambda method, path: None
+        containers.engine.delete(f"/containers/{path.split('/')[-2]}", force="1")
+        return None
+
+    proxy.rule = rule
+    with pytest.raises(Transient, match="has it no more"):
+        await backend.launch(containers.order(uid))
+
+    assert (await backend.launch(containers.order(uid))).state is RUNNING
+
+
 async def test_a_creation_that_comes_late_makes_no_second_instance(containers: DockerHarness, proxy: Proxy) -> None:
     slow, backend = await containers.make(host=proxy.host), await containers.make()
     uid = containers.installation
