@@ -138,6 +138,16 @@ ENGINE_FAULTS: tuple[Fault, ...] = (
         Trouble.FAIL_AFTER,
     ),
     _OfEngine(
+        "the engine hangs",
+        "six calls are not carried out, and nobody is told so for some seconds: then the connection breaks",
+        Trouble.HANG_BEFORE,
+    ),
+    _OfEngine(
+        "the engine hangs too late",
+        "the engine does what it was asked and does not say so for some seconds, then the connection breaks, six times",
+        Trouble.HANG_AFTER,
+    ),
+    _OfEngine(
         "calls come late to the engine",
         "six calls get to the engine long after nobody waits for them any more",
         Trouble.HOLD,

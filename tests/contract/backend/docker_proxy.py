@@ -20,6 +20,8 @@ class Fault(Enum):
     FAIL_BEFORE = "500, and the engine never heard of it"
     FAIL_AFTER = "500, and the engine has done it"
     MISS = "404, and the engine never heard of it"
+    HANG_BEFORE = "the engine never heard of it, and no answer comes"
+    HANG_AFTER = "the engine has done it, and no answer comes"
     HOLD = "it reaches the engine only when it is released, and nobody waits for the answer"
 
 
@@ -40,6 +42,7 @@ class Proxy:
         """Streams of events are opened, and nothing comes through."""
         self.muted = 0
         self.release = asyncio.Event()
+        """What is held goes on, what hangs is cut."""
         self.held: list[asyncio.Task[None]] = []
         self._path = path
         self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(engine.removeprefix("unix://"), limit=0))
@@ -97,6 +100,13 @@ class Proxy:
                 return web.json_response({"message": "something went wrong"}, status=500)
             case Fault.MISS:
                 return web.json_response({"message": "No such container"}, status=404)
+            case Fault.HANG_BEFORE:
+                await self.release.wait()
+                _cut(request)
+            case Fault.HANG_AFTER:
+                await self._forward(request, body)
+                await self.release.wait()
+                _cut(request)
             case Fault.HOLD:
                 self.held.append(asyncio.create_task(self._forward_later(request, body)))
                 _cut(request)

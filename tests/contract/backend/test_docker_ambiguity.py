@@ -184,6 +184,25 @@ async def test_a_container_that_goes_while_it_is_started_is_made_anew_by_the_nex
     assert (await backend.launch(containers.order(uid))).state is RUNNING
 
 
+@pytest.mark.parametrize("fault", [Fault.HANG_BEFORE, Fault.HANG_AFTER], ids=["unheard", "done"])
+@pytest.mark.parametrize("call", ["/containers/create", "/start"], ids=["create", "start"])
+async def test_a_call_that_hangs_is_given_up_and_leads_to_one_container(
+    containers: DockerHarness, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, call: str, fault: Fault
+) -> None:
+    monkeypatch.setattr("controller.backends.docker.launches.CREATE_SECONDS", 0.5)
+    monkeypatch.setattr("controller.backends.docker.launches.START_SECONDS", 0.5)
+    backend = await containers.make(host=proxy.host)
+    uid = containers.installation
+    proxy.fault_once("POST", call, fault)
+    with suppress(Transient):
+        await backend.launch(containers.order(uid))
+
+    monkeypatch.undo()
+    assert (await backend.launch(containers.order(uid))).state is RUNNING
+    assert len(await containers.containers(uid)) == 1
+    assert await containers.count_running(uid) == 1
+
+
 async def test_a_creation_that_comes_late_makes_no_second_instance(containers: DockerHarness, proxy: Proxy) -> None:
     slow, backend = await containers.make(host=proxy.host), await containers.make()
     uid = containers.installation
