@@ -1,6 +1,7 @@
 """Two minutes of bad luck: users claim and give back, while whatever can be killed is killed."""
 
 import contextlib
+import logging
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ REST_SECONDS = 420.0
 """After which the system counts as never coming to rest; generous, since the machine may be busy."""
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 def at_last(check: Callable[[], T], otherwise: Callable[[], object], seconds: float = REST_SECONDS) -> T:
@@ -70,6 +72,10 @@ class Chaos:
             self.use()
             time.sleep(self._dice.uniform(0.0, 1.0))
 
+    def _happens(self, what: str, to: str = "") -> None:
+        log.info("%s %s", what, to)
+        self.counts[what] += 1
+
     # What users do.
 
     def use(self) -> None:
@@ -91,7 +97,7 @@ class Chaos:
         assert answer.status_code in {201, 409}, answer.text
 
     def _give_back(self) -> None:
-        self.counts["given back"] += 1
+        self._happens("given back")
         name = self.claims.pop(self._dice.randrange(len(self.claims)))
         path = self._system.api.path("agentclaims", name)
         answer = self._patiently(lambda: self._system.api.http.delete(path))
@@ -104,14 +110,14 @@ class Chaos:
 
     def kill_operator(self) -> None:
         """kill -9; on the standalone server the API server goes with it."""
-        self.counts["kill -9 of the operator"] += 1
+        self._happens("kill -9 of the operator")
         self._system.command.kill()
         time.sleep(self._dice.uniform(0.0, 1.0))
         self._system.command.start()
 
     def kill_engine(self, *, containerd: bool = False) -> None:
         """kill -9 of dockerd; users go on meanwhile."""
-        self.counts["kill -9 of dockerd" + (" and containerd" if containerd else "")] += 1
+        self._happens("kill -9 of dockerd" + (" and containerd" if containerd else ""))
         self._engine.kill(containerd=containerd)
         self.use()
         time.sleep(self._dice.uniform(0.0, 3.0))
@@ -123,12 +129,12 @@ class Chaos:
 
     def restart_engine(self) -> None:
         """SIGTERM, and a new one."""
-        self.counts["restarts of dockerd"] += 1
+        self._happens("restarts of dockerd")
         self._engine.restart()
 
     def kill_both(self) -> None:
         """Operator and engine, and back in any order."""
-        self.counts["kill -9 of the operator and dockerd"] += 1
+        self._happens("kill -9 of the operator and dockerd")
         self._system.command.kill()
         self._engine.kill()
         comebacks: list[Callable[[], object]] = [self._system.command.start, self._engine.start]
@@ -139,14 +145,14 @@ class Chaos:
 
     def freeze_engine(self) -> None:
         """SIGSTOP of dockerd: orders and answers pile up, and are carried out late."""
-        self.counts["freezes of dockerd"] += 1
+        self._happens("freezes of dockerd")
         with self._frozen():
             self.use()
             time.sleep(self._dice.uniform(0.0, 3.0))
 
     def kill_operator_while_the_engine_is_frozen(self) -> None:
         """What it has ordered is carried out when it is no more, and the next one knows nothing of it."""
-        self.counts["kill -9 of the operator while dockerd was frozen"] += 1
+        self._happens("kill -9 of the operator while dockerd was frozen")
         with self._frozen():
             self.use()
             time.sleep(self._dice.uniform(0.0, 1.0))
@@ -181,4 +187,4 @@ class Chaos:
             else:
                 query = {"t": "1"} if verb in {"stop", "restart"} else {}
                 self._system.engine.post(f"/containers/{container['Id']}/{verb}", **query)
-            self.counts[f"docker {verb}"] += 1
+            self._happens(f"docker {verb}", container["Id"][:12])

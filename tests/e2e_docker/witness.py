@@ -7,6 +7,8 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,19 +23,39 @@ PAUSE = 0.2
 """Seconds between two looks, which cost something themselves."""
 
 
-def runs(engine: Path) -> Counter[str]:
-    """How many containers of each instance run, by the processes that the engine in that folder has started.
+@dataclass(frozen=True, order=True)
+class Process:
+    """The first one of a container."""
 
-    An engine that was killed forgets some things; the kernel does not.
-    """
-    found: Counter[str] = Counter()
+    since: float
+    pid: int
+    container: str
+    state: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pid} of container {self.container[:12]}, {self.state}, since {datetime.fromtimestamp(self.since)}"
+        )
+
+
+def runs(engine: Path) -> Counter[str]:
+    """How many containers of each instance run, by the processes that the engine in that folder has started."""
+    return Counter({uid: len(found) for uid, found in processes(engine).items()})
+
+
+def processes(engine: Path) -> dict[str, list[Process]]:
+    """Those of each instance. An engine that was killed forgets some things; the kernel does not."""
+    found: dict[str, list[Process]] = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.name() != "docker-init" or process.status() == psutil.STATUS_ZOMBIE:
                 continue
             parent = process.parent()
-            if parent is not None and any(word.startswith(f"{engine}/") for word in parent.cmdline()):
-                found[process.environ().get("INSTANCE_ID", "")] += 1
+            shim = parent.cmdline() if parent is not None else []
+            if any(word.startswith(f"{engine}/") for word in shim):
+                container = shim[shim.index("-id") + 1] if "-id" in shim[:-1] else "?"
+                seen = Process(process.create_time(), process.pid, container, process.status())
+                found.setdefault(process.environ().get("INSTANCE_ID", ""), []).append(seen)
     return found
 
 
@@ -63,17 +85,24 @@ class Witness:
 
     def _look_for_ever(self) -> None:
         while not self._ending.wait(PAUSE):
-            self._never_twice("processes", runs(self._engine))
+            self._never_two_processes()
             with suppress(OSError, http.client.HTTPException, ValueError):
-                self._never_twice("containers", Counter(self._running()))
+                self._never_two_containers()
             with suppress(httpx.TransportError):
                 for claim in self._api.all("agentclaims"):
                     self._look_at(claim)
             self.looks += 1
 
-    def _never_twice(self, what: str, found: Counter[str]) -> None:
+    def _never_two_processes(self) -> None:
+        found = processes(self._engine)
         self.most_running = max(self.most_running, len(found))
-        self.violations |= {f"{number} {what} of instance {uid}" for uid, number in found.items() if number > 1}
+        for uid, seen in found.items():
+            if len(seen) > 1:
+                self.violations.add(f"instance {uid} runs twice: {'; '.join(map(str, sorted(seen)))}")
+
+    def _never_two_containers(self) -> None:
+        counts = Counter(self._running())
+        self.violations |= {f"{number} containers of instance {uid}" for uid, number in counts.items() if number > 1}
 
     def _running(self) -> Iterator[str]:
         path = f"/containers/json?filters={self._filters}"
