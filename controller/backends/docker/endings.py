@@ -136,15 +136,10 @@ class Endings:
         return True
 
     async def _stop(self, running: list[Container], ending: _Ending) -> None:
-        """Ask once, force when the time is over."""
+        """Ask once; force when the time is over, again and again: an engine that dies takes the order with it."""
         now, first = self._clock(), ending.asked_at is None
         asked_at = ending.asked_at = now if ending.asked_at is None else ending.asked_at
         overdue = now - asked_at >= ending.grace
-        if ending.killed_at is not None and now - ending.killed_at > KILL_SECONDS:
-            raise Transient(
-                f"container {running[0].short_id} of the instance was killed but does not end: see to the engine's "
-                "host, where a process may hang in the kernel"
-            )
         for container in running:
             if first:
                 await self._signal(container, await self._stop_signal(container))
@@ -153,8 +148,14 @@ class Endings:
             if container.state == "paused":
                 # A frozen one hears nothing. Somebody else may have thawed it; the next look tells.
                 await self._unpause(container)
-        if overdue:
-            ending.killed_at = ending.killed_at or now
+        if not overdue:
+            return
+        ending.killed_at = now if ending.killed_at is None else ending.killed_at
+        if now - ending.killed_at > KILL_SECONDS:
+            raise Transient(
+                f"container {running[0].short_id} of the instance was killed but does not end: see to the engine's "
+                "host, where a process may hang in the kernel"
+            )
 
     async def _stop_signal(self, container: Container) -> str:
         """What the image wants to be stopped by."""

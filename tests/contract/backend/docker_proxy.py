@@ -19,6 +19,7 @@ class Fault(Enum):
     CUT_AFTER = "the connection is lost after the engine has done it"
     FAIL_BEFORE = "500, and the engine never heard of it"
     FAIL_AFTER = "500, and the engine has done it"
+    FORGET = "204, and the engine never hears of it"
     MISS = "404, and the engine never heard of it"
     HANG_BEFORE = "the engine never heard of it, and no answer comes"
     HANG_AFTER = "the engine has done it, and no answer comes"
@@ -87,7 +88,11 @@ class Proxy:
             return await self._stream(request)
         body = await request.read()
         self.calls.append(f"{request.method} {request.path}")
-        match self.rule(request.method, request.path):
+        fault = self.rule(request.method, request.path)
+        return await (self._forward(request, body) if fault is None else self._disturb(fault, request, body))
+
+    async def _disturb(self, fault: Fault, request: web.Request, body: bytes) -> web.Response:
+        match fault:
             case Fault.CUT_BEFORE:
                 _cut(request)
             case Fault.CUT_AFTER:
@@ -98,6 +103,8 @@ class Proxy:
             case Fault.FAIL_AFTER:
                 await self._forward(request, body)
                 return web.json_response({"message": "something went wrong"}, status=500)
+            case Fault.FORGET:
+                return web.Response(status=204)
             case Fault.MISS:
                 return web.json_response({"message": "No such container"}, status=404)
             case Fault.HANG_BEFORE:
@@ -110,8 +117,6 @@ class Proxy:
             case Fault.HOLD:
                 self.held.append(asyncio.create_task(self._forward_later(request, body)))
                 _cut(request)
-            case None:
-                return await self._forward(request, body)
         return web.Response()
 
     async def _forward_later(self, request: web.Request, body: bytes) -> None:

@@ -119,6 +119,27 @@ async def test_an_end_that_is_cut_off_at_any_call_is_completed_by_the_successor(
     assert number > 4
 
 
+async def test_a_kill_that_an_engine_took_to_its_grave_is_ordered_again_however_long_ago_it_was(
+    containers: DockerHarness, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.backends.docker.endings.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("controller.backends.docker.endings.KILL_SECONDS", 0.0)
+    backend = await containers.make(host=proxy.host)
+    uid = containers.installation
+    await backend.launch(containers.order(uid))
+    kills = count(1)
+    proxy.rule = lambda method, path: Fault.FORGET if path.endswith("/kill") and next(kills) <= 6 else None
+
+    async def over() -> bool:
+        with suppress(Transient):
+            return await backend.terminate(uid, grace=0.0)
+        return False
+
+    await eventually(over)
+    assert next(kills) > 6
+    await calm(containers, uid)
+
+
 @pytest.mark.parametrize("fault", [Fault.CUT_AFTER, Fault.FAIL_AFTER], ids=["cut", "500"])
 @pytest.mark.parametrize("call", ["/containers/create", "/start"], ids=["create", "start"])
 async def test_a_call_that_was_done_without_an_answer_is_found_done(
