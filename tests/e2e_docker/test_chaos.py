@@ -59,6 +59,7 @@ def test_operator_engine_and_containers_are_killed_for_a_while_and_then_all_is_w
         log.info("what happened: %s", dict(chaos.counts))
         system.command.wait_ready()
         at_last(lambda: is_at_rest(system), lambda: (unrest(system), system.describe("p")))
+    log.info("containers that the engine started twice: %s", witness.strays)
     log.info("%d looks, at most %d containers at once", witness.looks, witness.most_running)
     assert witness.looks > 0
     assert witness.most_running >= IDLE

@@ -101,7 +101,7 @@ _OF_A_REGISTRY: tuple[tuple[str, str, str], ...] = (
 _OF_A_CONTAINER: tuple[tuple[str, str, str], ...] = (
     (
         # Seen of Docker 20.10. Made anew under the same uid, the instance would run twice.
-        r"id already in use",
+        r"id already in use|failed to start shim: mkdir .*file exists",
         "EngineLostContainer",
         "the engine was killed while it started the container, and knows no more that it runs: a process of it may be "
         "left on the engine's host until that is restarted",

@@ -335,6 +335,8 @@ def test_an_exit_is_a_sentence(state: dict[str, Any], memory: int, expected: str
         (400, "invalid CapAdd: unknown capability", Refused, "InvalidContainer"),
         (404, "network agents not found", Refused, "NetworkNotFound"),
         (500, "Bind for 127.0.0.1:32768 failed: port is already allocated", Transient, ""),
+        (500, "id already in use", Refused, "EngineLostContainer"),
+        (500, "failed to start shim: mkdir /run/moby/0f: file exists: unknown", Refused, "EngineLostContainer"),
         (500, "something else", Transient, ""),
         (503, "not yet", Transient, ""),
         (409, "removal of container x is already in progress", Transient, ""),
