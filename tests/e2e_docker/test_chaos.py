@@ -124,11 +124,9 @@ def moves(instance: Object) -> bool:
 
 
 def ails(system: DockerSystem, instance: Object) -> bool:
-    """Whether an idle or claimed one is not in the state in which it is to be."""
-    if phase_of(instance) == "Crashed":
+    """Whether an idle or claimed one does not answer as it should; one that is frozen need not."""
+    if phase_of(instance) == "Crashed" or system.status(instance) == "paused":
         return False
-    if phase_of(instance) == "Idle" and system.get_pool("p")["spec"]["warmStrategy"] == "Paused":
-        return system.status(instance) != "paused"
     try:
         health = system.ask(instance, "GET", "/pool/health").json()
     except httpx.TransportError:
@@ -171,7 +169,15 @@ def check_claims(system: DockerSystem, names: list[str]) -> Counter[str]:
 
 
 def check_idle(system: DockerSystem) -> None:
-    """Every idle one has a container of its own, in the state in which it is to wait, and no conversation."""
-    idle = system.idle("p")
-    assert len({system.id_of(each) for each in idle}) == IDLE
-    assert [each for each in idle if ails(system, each)] == []
+    """Every idle one has a container of its own, and waits in the state in which it is to wait."""
+    assert len({system.id_of(each) for each in system.idle("p")}) == IDLE
+    state = system.get_pool("p")["spec"]["warmStrategy"].lower()
+    waited: set[str] = set()
+
+    def all_have_waited() -> bool:
+        # A frozen one runs while it is checked, and one that turns out not to be well is replaced.
+        idle = system.idle("p")
+        waited.update(uid_of(each) for each in idle if system.status(each) == state)
+        return len(idle) == IDLE and waited.issuperset(map(uid_of, idle))
+
+    at_last(all_have_waited, lambda: system.describe("p"))
