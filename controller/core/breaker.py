@@ -1,6 +1,6 @@
-"""The circuit breaker on launches: after failures in a row it opens, later it lets one launch at a time through."""
+"""The circuit breaker on launches: after failures in a row it opens, later it lets probes through."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -23,6 +23,8 @@ class Breaker:
     last_failure_at: datetime | None = None
     changes_at: datetime | None = None
     """When time alone changes it."""
+    probes: bool = False
+    """Half-open, and one instance may be launched to see whether it works again."""
 
     @classmethod
     def from_status(cls, status: BreakerStatus | None) -> "Breaker":
@@ -57,7 +59,14 @@ class Breaker:
             return self
         return replace(self, state=BreakerState.CLOSED, opened_at=None) if self.failures else Breaker()
 
-    def settle(self, spec: CircuitBreaker, ready_since: Iterable[datetime], now: datetime) -> "Breaker":
+    def settle(
+        self,
+        spec: CircuitBreaker,
+        ready_since: Iterable[datetime],
+        now: datetime,
+        *,
+        starting_since: Collection[datetime] = (),
+    ) -> "Breaker":
         """Closed once a launch after the last failure has proven itself, half-open once the pause is over."""
         if self.last_failure_at is None:
             return self
@@ -65,19 +74,22 @@ class Breaker:
         proven_at = min(later) + timedelta(seconds=PROVEN_SECONDS) if later else None
         if proven_at is not None and now >= proven_at:
             return Breaker()
-        if self.state is not BreakerState.OPEN or self.opened_at is None:
+        if self.state is BreakerState.CLOSED or self.opened_at is None:
             return replace(self, changes_at=proven_at)
         half_open_at = self.opened_at + timedelta(seconds=spec.open_seconds)
-        if now >= half_open_at:
-            return replace(self, state=BreakerState.HALF_OPEN, changes_at=proven_at)
-        return replace(self, changes_at=min(half_open_at, proven_at or half_open_at))
+        if self.state is BreakerState.OPEN and now < half_open_at:
+            return replace(self, changes_at=min(half_open_at, proven_at or half_open_at))
+        probe_at = _next_probe_at(spec, starting_since, now)
+        probes = probe_at is not None and probe_at <= now
+        changes = [at for at in (proven_at, probe_at) if at is not None and at > now]
+        return replace(self, state=BreakerState.HALF_OPEN, probes=probes, changes_at=min(changes, default=None))
 
-    def allowance(self, wanted: int, *, starting: int) -> int:
+    def allowance(self, wanted: int) -> int:
         """How many of the launches that are wanted may happen now."""
         if self.state is BreakerState.OPEN:
             return 0
         if self.state is BreakerState.HALF_OPEN:
-            return max(0, min(wanted, 1 - starting))
+            return min(wanted, int(self.probes))
         return wanted
 
     def changes_in(self, now: datetime) -> float | None:
@@ -95,3 +107,16 @@ class Breaker:
             last_failure=self.last_failure or None,
             last_failure_at=self.last_failure_at,
         )
+
+
+def _next_probe_at(spec: CircuitBreaker, starting_since: Collection[datetime], now: datetime) -> datetime | None:
+    """When one more may be launched: a probe that hangs until its deadline must not be all that is tried.
+
+    While probes are undecided the next one waits a pause, then two, four, and so on; as many as open the circuit are
+    enough. ``None``: not before one of them is decided.
+    """
+    if not starting_since:
+        return now
+    if len(starting_since) >= spec.failures:
+        return None
+    return max(starting_since) + timedelta(seconds=spec.open_seconds * 2 ** (len(starting_since) - 1))

@@ -140,7 +140,8 @@ def _judge(seen: ObservedPool, pool: AgentPool, census: Census, crashed: list[De
     if breaker.last_failure_at is None:
         return breaker
     ready_since = [m.ready_at for m in (*census.idle, *census.claimed) if m.ready_at is not None]
-    return breaker.settle(pool.spec.circuit_breaker, ready_since, now)
+    starting_since = [m.created or now for m in census.starting if m.is_current(seen.template_hash)]
+    return breaker.settle(pool.spec.circuit_breaker, ready_since, now, starting_since=starting_since)
 
 
 def _died_of_an_outage(member: Member, backend: BackendHealth) -> bool:
@@ -163,7 +164,7 @@ def _resize(
     wish = spec.min_idle + queued
     room = spec.max_total - len(seen.members)
     steps = roll_out(spec.rollout, stock, min(wish, limit), min(spec.min_idle, limit), room)
-    allowed = breaker.allowance(steps.launches, starting=len(current_starting)) if seen.backend.available else 0
+    allowed = breaker.allowance(steps.launches) if seen.backend.available else 0
     surplus = "ScaledDown", f"more are warm than minIdle ({spec.min_idle})"
     deletes = [
         Delete(member.ref, *why, member.version)

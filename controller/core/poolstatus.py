@@ -104,7 +104,11 @@ def _degraded(seen: "ObservedPool", breaker: Breaker, blocked: str | None, troub
     if breaker.state is BreakerState.OPEN:
         return True, "CircuitOpen", f"{breaker.failures} launches in a row failed, so launching is put off: {last}"
     if breaker.state is BreakerState.HALF_OPEN:
-        return True, "CircuitHalfOpen", f"one instance is launched to see whether it works again; last failure: {last}"
+        return (
+            True,
+            "CircuitHalfOpen",
+            f"single instances are launched to see whether it works again; last failure: {last}",
+        )
     if trouble:
         return True, "LaunchBlocked", trouble
     if breaker.failures:

@@ -103,7 +103,8 @@ class CircuitBreaker(Schema):
     failures: Annotated[int, Field(ge=1, le=1000)] = 5
     """Failed launches in a row that open the circuit."""
     open_seconds: Seconds = 60
-    """Seconds without launches while it is open; then one instance is launched as a probe."""
+    """Seconds without launches while it is open; then one instance is launched as a probe. While that is undecided,
+    another one follows after as many seconds, then after twice as many, up to failures in all."""
 
 
 class WarmStrategy(StrEnum):
@@ -191,7 +192,7 @@ class BreakerStatus(Schema):
     """The circuit breaker on launches."""
 
     state: BreakerState = BreakerState.CLOSED
-    """Closed (launching), Open (not launching) or HalfOpen (one probe)."""
+    """Closed (launching), Open (not launching) or HalfOpen (launching probes)."""
     failures: int = 0
     """Failed launches in a row."""
     opened_at: Moment | None = None

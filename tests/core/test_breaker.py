@@ -21,13 +21,13 @@ def failed(times: int, now: datetime = NOW) -> Breaker:
 
 def test_fewer_failures_than_the_limit_leave_it_closed() -> None:
     assert failed(2).settle(SPEC, [], NOW).state is BreakerState.CLOSED
-    assert failed(2).allowance(5, starting=3) == 5
+    assert failed(2).allowance(5) == 5
 
 
 def test_the_failure_that_reaches_the_limit_opens_it_and_nothing_is_launched() -> None:
     breaker = failed(3).settle(SPEC, [], NOW)
     assert breaker.state is BreakerState.OPEN
-    assert breaker.allowance(5, starting=0) == 0
+    assert breaker.allowance(5) == 0
     assert breaker.last_failure == "failure 3"
 
 
@@ -38,13 +38,26 @@ def test_while_it_is_open_it_names_the_end_of_the_pause_as_its_next_change() -> 
 def test_after_the_pause_it_is_half_open_and_lets_one_launch_through() -> None:
     breaker = failed(3).settle(SPEC, [], at(60))
     assert breaker.state is BreakerState.HALF_OPEN
-    assert breaker.allowance(5, starting=0) == 1
-    assert breaker.allowance(0, starting=0) == 0
+    assert breaker.allowance(5) == 1
+    assert breaker.allowance(0) == 0
 
 
-@pytest.mark.parametrize("starting", [1, 4], ids=["the probe", "launches from before it opened"])
-def test_while_something_starts_a_half_open_one_lets_nothing_more_through(starting: int) -> None:
-    assert failed(3).settle(SPEC, [], at(60)).allowance(5, starting=starting) == 0
+@pytest.mark.parametrize(
+    ("starting", "now", "allowed", "changes_in"),
+    [
+        ([61], 120, 0, 1),
+        ([61], 121, 1, None),
+        ([61, 121], 240, 0, 1),
+        ([61, 121], 241, 1, None),
+        ([61, 121, 241], 9999, 0, None),
+    ],
+    ids=["the first probe", "after a pause", "two probes", "after two pauses", "as many as open it"],
+)
+def test_while_probes_are_undecided_another_one_follows_after_longer_and_longer_pauses(
+    starting: list[int], now: int, allowed: int, changes_in: int | None
+) -> None:
+    breaker = failed(3).settle(SPEC, [], at(now), starting_since=[at(each) for each in starting])
+    assert (breaker.allowance(5), breaker.changes_in(at(now))) == (allowed, changes_in)
 
 
 def test_a_failed_probe_opens_it_again_for_the_whole_pause() -> None:

@@ -71,8 +71,14 @@ def test_after_the_pause_exactly_one_probe_is_launched() -> None:
     plan = decide(seen_pool(FRAGILE, breaker=OPEN), at(60))
     assert (launches(plan), state_of(plan)) == (1, BreakerState.HALF_OPEN)
     assert condition(plan.status, "Degraded").reason == "CircuitHalfOpen"
-    probing = seen_pool(FRAGILE, member("probe", MemberState.STARTING), breaker=OPEN)
+    probing = seen_pool(FRAGILE, member("probe", MemberState.STARTING, created=60), breaker=OPEN)
     assert launches(decide(probing, at(61))) == 0
+
+
+def test_a_probe_that_hangs_is_not_all_that_is_tried_until_its_deadline() -> None:
+    probing = seen_pool(FRAGILE, member("probe", MemberState.STARTING, created=60), breaker=OPEN)
+    assert decide(probing, at(61)).look_again_in == 59
+    assert launches(decide(probing, at(120))) == 1
 
 
 def test_a_probe_that_dies_opens_the_circuit_again() -> None:

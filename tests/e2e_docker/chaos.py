@@ -8,19 +8,26 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TypeVar
 
 import httpx
+import psutil
 
 from tests.docker.api import EngineError
 from tests.docker.engine import PrivateEngine
 from tests.e2e.api import Object
 from tests.e2e_docker.stage import DockerSystem
+from tests.e2e_docker.witness import processes
 
 MOST_CLAIMS = 8
 """How many claims the users hold at once."""
 REST_SECONDS = 420.0
 """After which the system counts as never coming to rest; generous, since the machine may be busy."""
+FIRST_PROCESSES = ("docker-init", "runc:[2:INIT]")
+"""Of a container that runs, and of one that was made and waits for its start."""
+START_SECONDS = 15.0
+"""For how long a start may go on of which the engine does not tell yet."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -75,6 +82,16 @@ class Chaos:
     def _happens(self, what: str, to: str = "") -> None:
         log.info("%s %s", what, to)
         self.counts[what] += 1
+
+    def end_what_the_engine_lost(self) -> None:
+        """As a restart of its host would. What a killed engine forgot in the middle of a start keeps its address on the
+        bridge, and each new container gets the same one, where nobody reaches it."""
+        known = {each["Id"] for each in self._system.containers() if each["State"] in {"running", "paused"}}
+        for lost in chain.from_iterable(processes(self._engine.folder, FIRST_PROCESSES).values()):
+            if lost.container not in known and time.time() - lost.since > START_SECONDS:
+                self._happens("end of a process that the engine had lost", str(lost))
+                with contextlib.suppress(psutil.Error):
+                    psutil.Process(lost.pid).kill()
 
     # What users do.
 

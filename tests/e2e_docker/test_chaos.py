@@ -59,7 +59,7 @@ def test_operator_engine_and_containers_are_killed_for_a_while_and_then_all_is_w
         chaos.run(SECONDS)
         log.info("what happened: %s", dict(chaos.counts))
         system.command.wait_ready()
-        at_last(lambda: is_at_rest(system), lambda: (unrest(system), system.describe("p")))
+        at_last(lambda: is_at_rest(system, chaos), lambda: (unrest(system), system.describe("p")))
     log.info("containers that the engine started twice: %s", witness.strays)
     log.info("%d looks, at most %d containers at once", witness.looks, witness.most_running)
     assert witness.looks > 0
@@ -134,7 +134,8 @@ def ails(system: DockerSystem, instance: Object) -> bool:
     return bool(health.get("clean")) != (phase_of(instance) == "Idle")
 
 
-def is_at_rest(system: DockerSystem) -> bool:
+def is_at_rest(system: DockerSystem, chaos: Chaos) -> bool:
+    chaos.end_what_the_engine_lost()
     return not unrest(system)
 
 

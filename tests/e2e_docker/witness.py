@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,12 +43,12 @@ def runs(engine: Path) -> Counter[str]:
     return Counter({uid: len(found) for uid, found in processes(engine).items()})
 
 
-def processes(engine: Path) -> dict[str, list[Process]]:
+def processes(engine: Path, names: Collection[str] = ("docker-init",)) -> dict[str, list[Process]]:
     """Those of each instance. An engine that was killed forgets some things; the kernel does not."""
     found: dict[str, list[Process]] = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.name() != "docker-init" or process.status() == psutil.STATUS_ZOMBIE:
+            if process.name() not in names or process.status() == psutil.STATUS_ZOMBIE:
                 continue
             parent = process.parent()
             shim = parent.cmdline() if parent is not None else []
