@@ -17,6 +17,9 @@ ONLY   ?= *
 PAGE   ?= $(if $(filter-out *,$(ONLY)),,docs/reliability.md)
 ARGS   ?=
 
+# Without bytecode on disk each of the processes that the tests start, and each worker of theirs, compiles everything anew.
+export PYTHONDONTWRITEBYTECODE =
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo run test test-openclaw chaos storm faults fuzz verify audit crds rbac docs sbom bench lock fmt clean
 MAKEFLAGS += --no-print-directory
