@@ -47,7 +47,7 @@ run: install ## keep API server and operator up in the foreground, with their da
 	@exec $(BIN)/agentpool standalone --data-dir $(DATA) $(ARGS)
 
 test: install ## every test that can run here; says what it skipped and why
-	@$(BIN)/python -m pytest -p tests.tooling.skips -r fE --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -p tests.tooling.skips -p tests.tooling.order -r fE --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-openclaw: install ## install npm's OpenClaw into a cache folder (OPENCLAW_CACHE) and run the tests that need it
 	@$(BIN)/python -m tests.openclaw.installation
