@@ -93,10 +93,10 @@ def cli() -> None:
 @_options
 def run(**options: Any) -> None:
     """Operate the pools of a Kubernetes cluster, or of any API server that a kubeconfig names."""
+    settings = settings_of(options)
     with _importing():
         from controller.app import serve
 
-    settings = settings_of(options)
     _main(settings, lambda stop: serve(settings, stop=stop))
 
 
@@ -112,12 +112,11 @@ def run(**options: Any) -> None:
 @_options
 def standalone(data_dir: Path, port: int, **options: Any) -> None:
     """Run an API server and the operator in one process: for laptops, tests and single hosts."""
+    settings = settings_of({**options, "kubeconfig": data_dir / "kubeconfig", "state_dir": data_dir})
     with _importing():
         from controller.app import serve
         from controller.model.crd import custom_resource_definitions
         from controller.standalone import StandaloneServer
-
-    settings = settings_of({**options, "kubeconfig": data_dir / "kubeconfig", "state_dir": data_dir})
 
     async def work(stop: asyncio.Event) -> None:
         server = StandaloneServer(data_dir, port=port, crds=custom_resource_definitions())
@@ -158,7 +157,8 @@ def show(instance: str, claim: bool, tail: int | None, follow: bool, namespace: 
 
     INSTANCE is the name of an AgentInstance, or with --claim that of an AgentClaim.
     """
-    from controller.commands.instance_logs import LogsOrder, show_logs
+    with _importing():
+        from controller.commands.instance_logs import LogsOrder, show_logs
 
     settings, invocation = settings_of(options), Invocation()
     order = LogsOrder(instance, claim, namespace, tail, follow)
@@ -194,7 +194,8 @@ def bake(
     conversation is refused. Pids, locks, sockets, logs and a gateway's own identity are left out: each instance makes
     its own.
     """
-    from controller.commands.image_bake import Request, bake_image
+    with _importing():
+        from controller.commands.image_bake import Request, bake_image
 
     settings, invocation = settings_of(options), Invocation()
     request = Request(pool, file, namespace, tag, timeout, leave_out)
