@@ -17,6 +17,9 @@ ONLY   ?= *
 PAGE   ?= $(if $(filter-out *,$(ONLY)),,docs/reliability.md)
 ARGS   ?=
 
+# Without bytecode on disk each of the processes that the tests start, and each worker of theirs, compiles everything anew.
+export PYTHONDONTWRITEBYTECODE =
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo run test test-openclaw chaos storm faults fuzz verify audit crds rbac docs sbom bench lock fmt clean
 MAKEFLAGS += --no-print-directory
@@ -44,7 +47,7 @@ run: install ## keep API server and operator up in the foreground, with their da
 	@exec $(BIN)/agentpool standalone --data-dir $(DATA) $(ARGS)
 
 test: install ## every test that can run here; says what it skipped and why
-	@$(BIN)/python -m pytest -p tests.tooling.skips -r fE --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -p tests.tooling.skips -p tests.tooling.order -r fE --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-openclaw: install ## install npm's OpenClaw into a cache folder (OPENCLAW_CACHE) and run the tests that need it
 	@$(BIN)/python -m tests.openclaw.installation

@@ -188,12 +188,17 @@ class Elected:
         return self.may_write
 
     async def _give_up(self, resignation: LeaseRecord | None) -> None:
-        if resignation is None:
-            return
         try:
             async with asyncio.timeout(GIVE_UP_SECONDS):
-                self._election.saw(await self._lease.write(resignation), self._clock())
-            log.info("the Lease is given up: another operator can lead at once")
+                while resignation is not None:
+                    try:
+                        self._election.saw(await self._lease.write(resignation), self._clock())
+                        log.info("the Lease is given up: another operator can lead at once")
+                        return
+                    except Conflict:
+                        # A renewal that was broken off on its way may have been done: then its version is another.
+                        self._election.saw(await self._lease.read(), self._clock())
+                        resignation = self._election.resign(self._calendar())
         except (AgentpoolError, TimeoutError) as error:
             log.info("the Lease could not be given up and runs out by itself: %s", _sentence(error))
 

@@ -1,16 +1,15 @@
 """The ledger: an append-only account of every claim and instance, in Postgres. See docs/ledger.md."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from controller.ledger.database import Database
-from controller.ledger.postgres import PostgresLedger
-from controller.ledger.spool import Spool
-from controller.ledger.troubles import checked
-
-__all__ = ["LedgerOptions", "PostgresLedger", "open_ledger"]
+if TYPE_CHECKING:
+    from controller.ledger.postgres import PostgresLedger
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,12 @@ class LedgerOptions:
 
 def open_ledger(options: LedgerOptions, clock: Callable[[], datetime]) -> PostgresLedger:
     """The ledger, which asks nothing of Postgres until it runs. ``Misconfigured`` when URL or directory cannot do."""
+    # The settings need the options; only who has a ledger is to wait until the driver of Postgres is loaded.
+    from controller.ledger.database import Database
+    from controller.ledger.postgres import PostgresLedger
+    from controller.ledger.spool import Spool
+    from controller.ledger.troubles import checked
+
     conninfo = checked(options.url)
     return PostgresLedger(
         Database(conninfo),

@@ -19,9 +19,10 @@ import httpx
 import pytest
 import yaml
 
+from tests.genuine import GENUINE, SERVERS
+
 HERE = Path(__file__).parent
 DEADLINE = 30.0
-GENUINE = "AGENTPOOL_TEST_KUBECONFIG"
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
@@ -227,13 +228,10 @@ def _settle(http: httpx.Client, path: str) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="session", params=["standalone", "genuine"])
+@pytest.fixture(scope="session", params=SERVERS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if request.param == "genuine":
-        path = os.environ.get(GENUINE, "")
-        if not path:
-            pytest.skip(f"no genuine API server: {GENUINE} names no kubeconfig")
-        yield Server.of("genuine", Path(path))
+        yield Server.of("genuine", Path(os.environ[GENUINE]))
         return
     process = Process(tmp_path_factory.mktemp("standalone") / "data")
     yield process.start()

@@ -1,4 +1,4 @@
-"""The API servers that the schemas are held to: the standalone one, and a genuine one when a kubeconfig names it."""
+"""The API servers that schemas are held to: the standalone one, and with AGENTPOOL_TEST_KUBECONFIG a genuine one."""
 
 import asyncio
 import os
@@ -20,6 +20,7 @@ from kubernetes import client, config
 from controller.model import API_VERSION, KINDS
 from controller.model.crd import custom_resource_definitions
 from controller.standalone import StandaloneServer
+from tests.genuine import GENUINE, SERVERS
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 KIND_NAMES = {kind.plural: kind.kind_name for kind in KINDS}
@@ -28,18 +29,11 @@ DEADLINE_SECONDS = 60.0
 Manifest = Callable[..., dict[str, Any]]
 
 
-def genuine_kubeconfig() -> Path:
-    named = os.environ.get("AGENTPOOL_TEST_KUBECONFIG", "")
-    if not named:
-        pytest.skip("AGENTPOOL_TEST_KUBECONFIG names no genuine API server")
-    return Path(named)
-
-
-@pytest.fixture(scope="session", params=["standalone", "genuine"])
+@pytest.fixture(scope="session", params=SERVERS)
 def kubeconfig(request: pytest.FixtureRequest) -> Path:
     """Where the API server under test can be reached."""
     if request.param == "genuine":
-        return genuine_kubeconfig()
+        return Path(os.environ[GENUINE])
     path: Path = request.getfixturevalue("standalone_kubeconfig")
     return path
 

@@ -12,9 +12,7 @@ import pytest
 
 from tests.e2e.api import CRDS, Api
 from tests.e2e.system import System, set_up, unique
-
-GENUINE = "AGENTPOOL_TEST_KUBECONFIG"
-SERVERS = ["standalone", "genuine"]
+from tests.genuine import GENUINE, SERVERS
 
 Launch = Callable[..., System]
 
@@ -25,20 +23,10 @@ def _tools() -> None:
         pytest.skip("kubectl is not installed: the end-to-end suite works the way a person does")
 
 
-def _genuine(kind: str) -> Path | None:
-    """The kubeconfig of the genuine server, its CRDs installed; ``None`` for the standalone one."""
-    if kind == "standalone":
-        return None
-    named = os.environ.get(GENUINE, "")
-    if not named:
-        pytest.skip(f"no genuine API server: {GENUINE} names no kubeconfig")
-    return Path(named)
-
-
 @pytest.fixture(scope="session", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> tuple[str, Path | None]:
     """The name of the API server under test, and the kubeconfig of a genuine one."""
-    genuine = _genuine(request.param)
+    genuine = Path(os.environ[GENUINE]) if request.param == "genuine" else None
     if genuine is not None:
         Api(genuine, "default").kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
         Api(genuine, "default").kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")

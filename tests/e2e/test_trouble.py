@@ -33,8 +33,26 @@ class BareServer:
         self.kubeconfig = folder / "kubeconfig"
 
     def stop(self) -> None:
-        self._process.terminate()
-        self._process.communicate(timeout=DEADLINE)
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.communicate(timeout=DEADLINE)
+
+
+Serve = Callable[..., BareServer]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts the API server of the test's own, with these definitions; it ends whatever becomes of the test."""
+    servers: list[BareServer] = []
+
+    def serve(*definitions: Path) -> BareServer:
+        servers.append(BareServer(tmp_path / "data", *definitions))
+        return servers[-1]
+
+    yield serve
+    for server in servers:
+        server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -145,39 +163,35 @@ def test_a_wrong_token_is_called_by_its_name(api: Api, operate: Operate, tmp_pat
 
 
 def test_a_token_that_is_revoked_is_called_by_its_name_and_it_still_stops_when_told_to(
-    operate: Operate, tmp_path: Path
+    serve: Serve, operate: Operate
 ) -> None:
-    bare = BareServer(tmp_path / "data", *sorted(CRDS.glob("*.yaml")))
+    bare = serve(*sorted(CRDS.glob("*.yaml")))
     command = operate("--kubeconfig", str(bare.kubeconfig))
     command.wait_ready()
     bare.stop()
     (bare.folder / "token").unlink()
-    bare = BareServer(tmp_path / "data", *sorted(CRDS.glob("*.yaml")))
+    serve(*sorted(CRDS.glob("*.yaml")))
     says(command, "does not accept the operator's credentials")
     assert command.stop() == 0
-    bare.stop()
 
 
 def test_without_its_crds_it_names_the_remedy_and_becomes_ready_once_they_are_there(
-    operate: Operate, tmp_path: Path
+    serve: Serve, operate: Operate
 ) -> None:
-    bare = BareServer(tmp_path / "data")
+    bare = serve()
     command = operate("--kubeconfig", str(bare.kubeconfig))
     says(command, "the CRDs are not installed: run 'kubectl apply -f crds/'")
     Api(bare.kubeconfig, "default").kubectl("apply", "-f", str(CRDS))
     command.wait_ready()
     assert command.stop() == 0
-    bare.stop()
 
 
-def test_a_namespace_of_its_own_that_does_not_exist_is_named(operate: Operate, tmp_path: Path) -> None:
-    bare = BareServer(tmp_path / "data")
-    arguments = ("--kubeconfig", str(bare.kubeconfig), "--operator-namespace", "nowhere")
+def test_a_namespace_of_its_own_that_does_not_exist_is_named(serve: Serve) -> None:
+    arguments = ("--kubeconfig", str(serve().kubeconfig), "--operator-namespace", "nowhere")
     status, output = run_to_end("run", *arguments, "--http-port", str(free_port()))
     assert (status, len(errors(output))) == (1, 1)
     assert "namespace nowhere" in output
     assert "create the namespace" in output
-    bare.stop()
 
 
 BROKEN = {

@@ -78,6 +78,17 @@ async def test_after_a_clean_stop_another_one_leads_after_one_look() -> None:
 
 
 @plays
+async def test_a_stop_while_a_renewal_is_on_its_way_gives_the_lease_up_all_the_same() -> None:
+    store, leader, standby = await one_leads()
+    before = store.versions
+    leader.way.delay = (0.3, 0.3)
+    await until(lambda: store.versions > before)
+    await leader.end()
+    assert await until(lambda: standby.working) < TERMS.poll_seconds + 0.1
+    await standby.end()
+
+
+@plays
 async def test_after_a_crash_another_one_leads_when_the_lease_has_run_out() -> None:
     _, leader, standby = await one_leads()
     leader.way.cut = True

@@ -8,8 +8,9 @@ from random import Random
 import psycopg
 
 from controller.core.transitions import derive
-from controller.ledger import LedgerOptions, PostgresLedger, open_ledger
+from controller.ledger import LedgerOptions, open_ledger
 from controller.ledger.database import Database
+from controller.ledger.postgres import PostgresLedger
 from controller.ledger.schema import migrate
 from controller.ledger.spool import Spool
 from tests.core.builders import claim

@@ -11,9 +11,10 @@ import pytest
 
 from controller.core.transitions import derive
 from controller.errors import Transient
-from controller.ledger import LedgerOptions, PostgresLedger, open_ledger
+from controller.ledger import LedgerOptions, open_ledger
 from controller.ledger.database import Database
 from controller.ledger.entries import Entry, entry_of
+from controller.ledger.postgres import PostgresLedger
 from controller.ledger.spool import Slot, Spool
 from tests.core.builders import at, claim, instance
 from tests.ledger.conftest import (
