@@ -123,6 +123,15 @@ class ApiServer:
         found: list[dict[str, Any]] = (await self.request("GET", self.path(plural) + query))["items"]
         return found
 
+    async def token(self, instance: str) -> str:
+        """What opens a claimed instance, once its Secret holds no other token any more."""
+        while True:
+            path = f"/api/v1/namespaces/{self.namespace}/secrets/{instance}-token"
+            content: dict[str, str] = (await self.request("GET", path))["data"]
+            if "next-token" not in content:
+                return base64.b64decode(content["token"]).decode("ascii")
+            await asyncio.sleep(0.05)
+
     async def delete(self, plural: str, name: str) -> None:
         """Ask for the deletion of an object; nothing if it is gone."""
         try:

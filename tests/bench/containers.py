@@ -13,7 +13,6 @@ from tests.docker.api import Engine, EngineError
 
 _NAMESPACE = "agentpool.dev/namespace"
 _INSTANCE = "agentpool.dev/instance"
-_TOKEN = "OPENCLAW_GATEWAY_TOKEN="
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +64,11 @@ class Containers:
         path = f"/containers/{container}/stats"
         return Usage.read(await asyncio.to_thread(self._engine.get, path, **{"stream": "false", "one-shot": "true"}))
 
-    async def conversation(self, instance: str, session: aiohttp.ClientSession) -> str | None:
+    async def conversation(self, instance: str, token: str, session: aiohttp.ClientSession) -> str | None:
         """The conversation in which the agent of an instance says it is."""
         for each in await self.listed():
             if each["Labels"].get(_INSTANCE) == instance:
-                url, token = await self._way_to(str(each["Id"]))
+                url = await self._url_of(str(each["Id"]))
                 async with session.get(
                     f"{url}/convos/status", headers={"Authorization": f"Bearer {token}"}, raise_for_status=True
                 ) as response:
@@ -77,11 +76,10 @@ class Containers:
                     return str(told["id"]) if told else None
         return None
 
-    async def _way_to(self, container: str) -> tuple[str, str]:
+    async def _url_of(self, container: str) -> str:
         shown = await asyncio.to_thread(self._engine.get, f"/containers/{container}/json")
         [binding] = [each for bound in shown["NetworkSettings"]["Ports"].values() for each in bound or ()]
-        token = next(each.removeprefix(_TOKEN) for each in shown["Config"]["Env"] if each.startswith(_TOKEN))
-        return f"http://{binding['HostIp']}:{binding['HostPort']}", token
+        return f"http://{binding['HostIp']}:{binding['HostPort']}"
 
     async def left(self) -> list[str]:
         """Containers, and volumes of containers that were ever seen, that are still there."""

@@ -88,7 +88,10 @@ class DockerStage(Stage):
         """What there is while a claim is held; for the verdict."""
         stored = await self.pool.instances()
         states = await self.containers.states()
-        told = await self.containers.conversation(claim.instance, self.session) if claim.instance else None
+        told = None
+        if claim.instance:
+            token = await self.api.token(claim.instance)
+            told = await self.containers.conversation(claim.instance, token, self.session)
         return verdict.Sight(claim.name, stored, states.total(), told)
 
     async def leaks(self) -> list[str]:

@@ -110,7 +110,10 @@ class RailwayStage(Stage):
         stored = await self.pool.instances()
         statuses = await self.services.statuses()
         uids = [each["metadata"]["uid"] for each in stored if each["metadata"]["name"] == claim.instance]
-        told = await self.services.conversation(uids[0], self.session) if uids else None
+        told = None
+        if claim.instance and uids:
+            token = await self.api.token(claim.instance)
+            told = await self.services.conversation(uids[0], token, self.session)
         return verdict.Sight(claim.name, stored, statuses.total(), told)
 
     async def leaks(self) -> list[str]:

@@ -15,7 +15,6 @@ ENVIRONMENT = "dev"
 DEPLOY_SECONDS = Settings().initializing + Settings().deploying
 """What the twin takes at least to deploy an image; nothing is built."""
 CREATING = ("serviceCreate", "volumeCreate", "serviceDomainCreate", "environmentPatchCommit")
-_TOKEN = "OPENCLAW_GATEWAY_TOKEN"
 
 
 class Services:
@@ -57,10 +56,8 @@ class Services:
             str((service["latest"] or {}).get("status")) for service in self._alive(await self.state()).values()
         )
 
-    async def conversation(self, uid: str, session: aiohttp.ClientSession) -> str | None:
+    async def conversation(self, uid: str, token: str, session: aiohttp.ClientSession) -> str | None:
         """The conversation in which the agent of an instance says it is."""
-        boots = await asyncio.to_thread(self._control.boots)
-        token = next((boot["variables"][_TOKEN] for boot in boots if boot["label"] == uid), None)
         for service in self._alive(await self.state()).values():
             if service["label"] == uid and service["domains"]:
                 url = self.told["edge_url"].format(domain=service["domains"][0])
