@@ -233,4 +233,5 @@ async def test_a_group_that_ignores_the_polite_signal_is_killed_whole(tmp_path: 
     supervision.cancel()
     with pytest.raises(asyncio.CancelledError):
         await supervision
-    assert not alive(child)
+    # It is killed by then, and nobody's child: when the kernel has ended it is the kernel's business.
+    await eventually(lambda: not alive(child))
