@@ -65,8 +65,8 @@ class Witness:
     def __init__(self, engine: Path, installation: str, kubeconfig: Path, namespace: str) -> None:
         self.violations: set[str] = set()
         self.strays: set[str] = set()
-        """Containers that run twice: an engine that was killed with its containerd in the middle of a start may start
-        what it was starting once more. The first process has lost its network by then: nobody reaches it."""
+        """Containers of which two first processes were seen. Only an engine starts a container, and one that is killed in
+        the middle of that may start it once more; what it left of the first time it has forgotten."""
         self.looks = 0
         self.most_running = 0
         self._engine = engine
