@@ -65,8 +65,8 @@ class Witness:
     def __init__(self, engine: Path, installation: str, kubeconfig: Path, namespace: str) -> None:
         self.violations: set[str] = set()
         self.strays: set[str] = set()
-        """Containers of which two first processes were seen. An engine that is killed in the middle of a start may start
-        the container once more; what it left of the first time it has forgotten."""
+        """Containers of which two first processes were seen. An engine that is killed in the middle of a start may
+        start the container once more; what it left of the first time it has forgotten."""
         self.looks = 0
         self.most_running = 0
         self._engine = engine
