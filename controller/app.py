@@ -13,7 +13,7 @@ from random import SystemRandom
 from controller.calendar import Calendar
 from controller.core.backoff import backoff
 from controller.core.election import Terms
-from controller.errors import AgentpoolError, Misconfigured, Missing, Unusable
+from controller.errors import AgentpoolError, Misconfigured, Unusable
 from controller.http.probes import Probes
 from controller.http.webhooks import RailwayWebhooks
 from controller.kube.client import KubeCluster
@@ -222,9 +222,6 @@ class _Service:
             try:
                 await fill()
                 break
-            except Missing:
-                failures += 1
-                await self._explain("the CRDs are not installed: run 'kubectl apply -f crds/'", failures)
             except AgentpoolError as error:
                 failures += 1
                 await self._explain(str(error), failures)

@@ -16,6 +16,10 @@ class Transient(AgentpoolError):
         self.retry_after = retry_after
 
 
+class Unserved(Transient):
+    """The peer does not know this kind of thing (yet), which says nothing of the thing itself."""
+
+
 class Conflict(AgentpoolError):
     """Somebody else changed the thing first: look again at once, then decide anew."""
 

@@ -45,7 +45,8 @@ class StoredSecret:
 class Cluster(Protocol):
     """The API server. Every answer to a write is the object as it is now stored.
 
-    Raises ``Conflict`` on 409, ``Missing`` on 404, ``Refused`` on 400, 403 and 422, ``Transient`` on all that may pass.
+    Raises ``Conflict`` on 409, ``Missing`` on a 404 that names the object, ``Refused`` on 400, 403 and 422,
+    ``Transient`` on all that may pass, ``Unserved`` if the server does not know the kind.
     """
 
     async def list(self, kind: type[AnyResource]) -> Sequence[AnyResource]:

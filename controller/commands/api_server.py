@@ -1,7 +1,7 @@
 """The API server as a command sees it: one namespace, and sentences for a person who looked for something."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -33,7 +33,6 @@ class ApiServer:
         try:
             return await self.cluster.read(kind, self.namespace, name)
         except Missing:
-            await self._list(kind)
             raise Missing(
                 f"there is no {kind.kind_name} {name} in namespace {self.namespace}: {self._hint(kind)}"
             ) from None
@@ -65,15 +64,6 @@ class ApiServer:
             where = f"ConfigMap {INSTALLATION} in namespace {self.operator_namespace}"
             raise Misconfigured(f"{where} is damaged: it has no id")
         return content["id"]
-
-    async def _list(self, kind: type[AnyResource]) -> Sequence[AnyResource]:
-        try:
-            return await self.cluster.list(kind)
-        except Missing:
-            raise Misconfigured("the CRDs are not installed: run 'kubectl apply -f crds/'") from None
-        except Refused:
-            # It may be read, but not listed.
-            return ()
 
     def _hint(self, kind: type[AnyResource]) -> str:
         return f"see 'kubectl get {kind.plural} --namespace {self.namespace}', or name another with --namespace"

@@ -12,10 +12,14 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from controller.core.election import LeaseRecord
-from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient
+from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient, Unserved
 from controller.ports import StoredSecret
 
 NOT_ACCEPTED = "the API server does not accept the operator's credentials: renew the kubeconfig or token"
+NOT_SERVED = (
+    "the API server does not serve what was asked for: it has just started, or the CRDs are not installed: run "
+    "'kubectl apply -f crds/'"
+)
 _TIME: TypeAdapter[datetime | None] = TypeAdapter(datetime | None)
 LONGEST_RETRY_AFTER = 3600
 """Seconds that a Retry-After may ask for."""
@@ -23,10 +27,12 @@ LONGEST_RETRY_AFTER = 3600
 
 def error_for(status: int, content: bytes, retry_after: str | None) -> AgentpoolError:
     """The error that an answer of 400 or more means."""
-    reason, message = _status(content)
+    reason, message, name = _status(content)
     message = message or f"the API server answered with HTTP status {status}"
     if status == 404:
-        return Missing(message)
+        # An object that is not there is named. A server that has just started knows no custom kind for a moment, and
+        # says 404 to each: whoever takes that for the end of an object forgets what lives, and makes it twice.
+        return Missing(message) if name else Unserved(NOT_SERVED)
     if status == 409:
         return Conflict(message)
     if status == 401:
@@ -134,14 +140,17 @@ def no_answer(server: str, error: Exception) -> Transient:
     )
 
 
-def _status(content: bytes) -> tuple[str, str]:
+def _status(content: bytes) -> tuple[str, str, str]:
+    """The reason, the message, and the name of the object that it is about; each empty where there is none."""
     try:
         answer = orjson.loads(content)
     except orjson.JSONDecodeError:
-        return "", ""
+        return "", "", ""
     if not isinstance(answer, dict):
-        return "", ""
-    return _word(answer.get("reason")), _word(answer.get("message"))
+        return "", "", ""
+    details = answer.get("details")
+    name = details.get("name") if isinstance(details, dict) else None
+    return _word(answer.get("reason")), _word(answer.get("message")), _word(name)
 
 
 def _seconds(retry_after: str | None) -> float | None:

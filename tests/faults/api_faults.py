@@ -98,6 +98,10 @@ class SilentWatches(Fault):
             stage.loop.call(lambda proxy=proxy: do(proxy))  # type: ignore[misc]
 
 
+def _of_our_kinds(asked: Asked) -> bool:
+    return asked.resource in _KINDS
+
+
 def _of_objects(asked: Asked) -> bool:
     """Every request but those for the Lease, which is asked for all the time."""
     return requests(asked) and asked.resource != "leases"
@@ -119,6 +123,12 @@ REFUSALS: tuple[Fault, ...] = (
         "changes are refused with 500, other requests with 503, for 2 s",
         (writes, refuse(500, "InternalError", "etcdserver: request timed out"), None),
         (requests, refuse(503, "ServiceUnavailable", "the server is shutting down"), None),
+    ),
+    OfRequests(
+        "our kinds unknown",
+        "as after its start, the server knows none of our kinds for 2 s, and answers 404 whatever is asked of them",
+        (_of_our_kinds, refuse(404, "NotFound", "the server could not find the requested resource"), None),
+        again=True,
     ),
 )
 ANSWERS: tuple[Fault, ...] = (
