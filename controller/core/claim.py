@@ -130,12 +130,21 @@ def decide(seen: ObservedClaim, now: datetime) -> ClaimPlan:
     """The plan for one claim."""
     if seen.claim.metadata.deleting:
         return _leaving(seen, now)
-    plan, status = _living(seen, now), seen.claim.status
-    # Not before it was told anything: nothing is written on the way to an agent that can be written later.
-    told = status.phase is not None and plan.status in {None, status} and not plan.actions
-    if told and seen.account.kept and LEDGER_FINALIZER not in seen.claim.metadata.finalizers:
-        return replace(plan, actions=(Hold(ref_of(seen)),))
+    plan = _living(seen, now)
+    if seen.account.kept and LEDGER_FINALIZER not in seen.claim.metadata.finalizers:
+        return _held_first(seen, plan)
     return plan
+
+
+def _held_first(seen: ObservedClaim, plan: ClaimPlan) -> ClaimPlan:
+    """It is told nothing before our finalizer is on it: however soon it is deleted then, its story gets to its end."""
+    hold, status = Hold(ref_of(seen)), seen.claim.status
+    if any(isinstance(action, Provision) for action in plan.actions):
+        # At the same time, since the agent needs as long for it; its answer is told once both are done.
+        return replace(plan, actions=(hold, *plan.actions))
+    if status.phase is None and plan.status is None and not plan.actions:
+        return plan
+    return Plan(actions=(hold,))
 
 
 def _leaving(seen: ObservedClaim, now: datetime) -> ClaimPlan:

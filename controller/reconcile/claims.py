@@ -1,12 +1,13 @@
 """The claim pass: observes one claim, decides, provisions its instance, and writes its status."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any
 
 from controller import metrics
 from controller.core import claim as core
-from controller.core.plan import Note, Ref
+from controller.core.plan import ClaimAction, Note, Ref
 from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimPhase, ClaimStatus, InstancePhase, WhenEmpty
 from controller.reconcile.apply import Apply
 from controller.reconcile.bookkeeping import Bookkeeper
@@ -51,10 +52,16 @@ class ClaimPass:
             wrote = plan.status is not None and await self._write(claim, plan.status, plan.notes, now)
             if not plan.actions and not wrote:
                 return plan.look_again_in
-            for action in plan.actions:
-                await self._apply.perform_for_claim(action)
-                metrics.action_done(type(action).__name__).inc()
+            await self._perform(plan.actions)
         return 1.0
+
+    async def _perform(self, actions: tuple[ClaimAction, ...]) -> None:
+        """All at once: none of them needs another one's answer."""
+        for outcome in await asyncio.gather(*map(self._apply.perform_for_claim, actions), return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+        for action in actions:
+            metrics.action_done(type(action).__name__).inc()
 
     def _observe(self, claim: AgentClaim, now: datetime) -> core.ObservedClaim:
         uid, facts = claim.metadata.uid, self._facts.claims[claim.metadata.uid]

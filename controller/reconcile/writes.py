@@ -180,10 +180,11 @@ class Writes:
         await self._let_go(self._view.instance_by_uid.get(instance.uid), FINALIZER)
 
     async def hold(self, claim: Ref) -> None:
-        """Put our finalizer on a claim."""
+        """Put our finalizer on a claim, which is told nothing before."""
         known = self._view.claim_by_uid(claim.uid)
         if known is not None and not known.metadata.deleting:
-            self._view.learn(await self._patch(known, finalizers_patch(known.metadata, add=LEDGER_FINALIZER)))
+            body = finalizers_patch(known.metadata, add=LEDGER_FINALIZER)
+            self._view.learn(await self._patch(known, body, urgent=True))
 
     async def let_go(self, claim: Ref) -> None:
         """Take our finalizer off a claim: it is gone for good."""
@@ -202,10 +203,10 @@ class Writes:
         else:
             self._view.forget(thing)
 
-    async def _patch(self, thing: AnyResource, body: Mapping[str, Any]) -> AnyResource:
+    async def _patch(self, thing: AnyResource, body: Mapping[str, Any], *, urgent: bool = False) -> AnyResource:
         meta = thing.metadata
         try:
-            async with self._lanes.background():
+            async with self._lanes.urgent() if urgent else self._lanes.background():
                 return await self._cluster.patch(type(thing), meta.namespace, meta.name, body)
         except Conflict:
             await self._look_again(type(thing), meta.namespace, meta.name, thing)

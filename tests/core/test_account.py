@@ -8,9 +8,9 @@ from controller.core import claim as claims
 from controller.core import instance as instances
 from controller.core import pool as pools
 from controller.core.account import AWAITED_SECONDS, BEHIND_SECONDS, Account, Books, Ending, LedgerHealth
-from controller.core.claim import Assigned, ObservedClaim
+from controller.core.claim import Assigned, ObservedClaim, ProvisionOutcome
 from controller.core.instance import ObservedInstance
-from controller.core.plan import Bind, Conclude, Create, Hold, LetGo, Provision, Reject, Release
+from controller.core.plan import Bind, Conclude, Create, Hold, LetGo, Plan, Provision, Reject, Release
 from controller.core.pool import ObservedPool
 from controller.model import LEDGER_FINALIZER, ClaimPhase
 from tests.core.builders import NEW, NOTHING, NOW, QUEUEING, at, claim, condition, instance, members, pool, ref, waiting
@@ -20,6 +20,7 @@ KEPT = Account(kept=True, ending=Ending.UNTOLD)
 TOLD = Account(kept=True, ending=Ending.TOLD, told_at=NOW, trouble="Postgres is away: start it")
 SAFE = Account(kept=True, ending=Ending.SAFE, told_at=NOW)
 ONE, WISH = ref("one"), ref("wish")
+HELD: claims.ClaimPlan = Plan(actions=(Hold(WISH),))
 
 
 def seen_claim(
@@ -31,13 +32,26 @@ def seen_claim(
 
 
 class TestClaims:
-    def test_one_that_was_told_something_is_held_from_then_on(self) -> None:
-        seen = seen_claim(KEPT, held=False, status=BOUND)
-        written = replace(seen, claim=seen.claim.model_copy(update={"status": claims.decide(seen, NOW).status}))
-        assert claims.decide(written, NOW).actions == (Hold(WISH),)
+    @pytest.mark.parametrize("status", [{"phase": "Pending"}, BOUND, {"phase": "Failed"}])
+    def test_one_that_was_told_something_is_held(self, status: dict[str, object]) -> None:
+        assert claims.decide(seen_claim(KEPT, held=False, status=status), NOW).actions[0] == Hold(WISH)
 
-    def test_nothing_is_written_for_it_on_the_way_to_its_agent(self) -> None:
-        assert [type(it) for it in claims.decide(seen_claim(KEPT, held=False), NOW).actions] == [Provision]
+    def test_it_is_held_while_its_agent_takes_up_the_conversation(self) -> None:
+        plan = claims.decide(seen_claim(KEPT, held=False), NOW)
+        assert ([type(it) for it in plan.actions], plan.status) == ([Hold, Provision], None)
+
+    @pytest.mark.parametrize("kind", ["done", "refused", "unfit"])
+    def test_nothing_is_told_to_it_before_it_is_held(self, kind: str) -> None:
+        outcome = ProvisionOutcome(ONE.uid, kind, NOW, NOW, reason="Why", message="why", conversation_id="c")
+        seen = replace(seen_claim(KEPT, held=False), outcome=outcome)
+        assert claims.decide(seen, NOW) == HELD
+        assert claims.decide(replace(seen_claim(KEPT), outcome=outcome), NOW).status is not None
+
+    def test_one_that_waits_in_silence_is_not_held_yet(self) -> None:
+        unbound = replace(seen_claim(KEPT, held=False), assigned=None, pool=replace(QUEUEING, has_idle=True))
+        plan = claims.decide(unbound, NOW)
+        assert (plan.actions, plan.status) == ((), None)
+        assert claims.decide(unbound, at(1)) == HELD
 
     def test_where_there_is_no_ledger_nobody_holds_it(self) -> None:
         seen = seen_claim(Account(), held=False, status={"phase": "Failed"})

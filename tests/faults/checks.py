@@ -2,6 +2,7 @@
 
 import time
 
+from tests.e2e.api import Object
 from tests.e2e.commands import MISTAKES
 from tests.e2e.system import name_of, uid_of
 from tests.faults.expected import Key, expected, recorded
@@ -85,6 +86,8 @@ def check_history(stage: Stage) -> None:
         told[uid] = conversations
         assert len(conversations) <= 1, f"claim {uid} was told of the conversations {conversations}"
         assert all(status.get("message") for status in statuses if status.get("phase") in {"Failed", "Evicted"})
+        unheld = [obj for what, obj in events if what != "DELETED" and _phase(obj) and not _is_held(obj)]
+        assert not unheld, f"claim {uid} was told something before it was held for the ledger: {unheld}"
 
 
 def check_ledger(stage: Stage, fault: Fault) -> None:
@@ -114,9 +117,18 @@ def check_output(stage: Stage, fault: Fault) -> None:
 
 
 def _held(stage: Stage) -> set[str]:
-    """The uids of all that could not go without an operator: a claim can in its first moment."""
+    """The uids of all that could not go without an operator: a claim can before it was told anything."""
     histories = {**stage.witness.of("agentclaims"), **stage.witness.of("agentinstances")}
-    return {uid for uid, events in histories.items() if any(obj["metadata"].get("finalizers") for _, obj in events)}
+    return {uid for uid, events in histories.items() if any(_is_held(obj) for _, obj in events)}
+
+
+def _is_held(obj: Object) -> bool:
+    return bool(obj["metadata"].get("finalizers"))
+
+
+def _phase(obj: Object) -> str | None:
+    phase: str | None = obj.get("status", {}).get("phase")
+    return phase
 
 
 def _agrees(stage: Stage, wanted: list[Key], found: list[Key], *, unseen: bool) -> bool:

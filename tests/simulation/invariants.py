@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from controller.model import (
+    LEDGER_FINALIZER,
     AgentClaim,
     AgentInstance,
     AgentPool,
@@ -26,8 +27,12 @@ HEARSAY_SECONDS = 20.0
 class Invariants:
     """Watches the world itself, not what the controllers think of it."""
 
-    def __init__(self, server: ApiServer, machines: Machines, programs: Programs, processes: list[Process]) -> None:
+    def __init__(
+        self, server: ApiServer, machines: Machines, programs: Programs, processes: list[Process], *, kept: bool
+    ) -> None:
+        """``kept``: there is a ledger."""
         self._server = server
+        self._kept = kept
         self._machines = machines
         self._programs = programs
         self._processes = processes
@@ -133,6 +138,8 @@ class Invariants:
         name, old, new = after.metadata.name, before.status, after.status
         if old.phase is not None and old.phase.ended and new.phase is not old.phase:
             self._violated(f"claim {name} went from {old.phase} to {new.phase}")
+        if self._kept and new.phase is not None and LEDGER_FINALIZER not in after.metadata.finalizers:
+            self._violated(f"claim {name} was told that it is {new.phase} before it was held for the ledger")
         if old.phase is not ClaimPhase.BOUND:
             return
         if new.phase is not ClaimPhase.BOUND and not (new.phase is not None and new.phase.ended):

@@ -71,7 +71,7 @@ class World:
         self.machines = Machines(Random(f"machines {seed}"), habits)
         self.programs = Programs(self.machines)
         self.weather = Weather(Random(f"weather {seed}"), climate or Climate())
-        self.invariants = Invariants(self.server, self.machines, self.programs, self.processes)
+        self.invariants = Invariants(self.server, self.machines, self.programs, self.processes, kept=bool(ledger))
         self.server.observers.append(self._changed)
         kept = InMemoryLedger(virtualtime.now, strict=ledger == "strict") if ledger else None
         self._around = Surroundings(
