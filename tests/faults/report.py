@@ -20,7 +20,8 @@ one is given back, one expires, an idle agent and a claimed one crash, the pool 
 After every run this is checked:
 
 - No instance ever had two claims, and none opened two conversations; no claim was ever told of two.
-- No claim is lost: each has its agent, or says why it ended.
+- No claim is lost: each has its agent, or says why it ended. None is told anything before a finalizer is on it that
+  holds it until its last record is in the ledger.
 - Once everything was given back no process, no home of an instance, no Secret and no object is left. (A
   genuine API server alone collects no garbage: there the Secret of an instance that is gone may remain.)
 - Every transition of every claim and instance is in the ledger exactly once, in the order in which it happened. What
