@@ -21,6 +21,10 @@ CRDS = Path(__file__).parents[2] / "crds"
 Object = dict[str, Any]
 
 
+class UnwellError(AssertionError):
+    """The API server itself is not well for the moment, which says nothing of what it was asked about."""
+
+
 class Api:
     """Creates, reads, changes and deletes objects of one namespace."""
 
@@ -52,6 +56,8 @@ class Api:
 
     def find(self, plural: str, name: str) -> Object | None:
         answer = self.http.get(self.path(plural, name))
+        if _is_unwell(answer):
+            raise UnwellError(answer.text)
         if answer.status_code == 404:
             return None
         assert answer.status_code == 200, answer.text
@@ -65,6 +71,8 @@ class Api:
 
     def all(self, plural: str) -> list[Object]:
         answer = self.http.get(self.path(plural))
+        if _is_unwell(answer):
+            raise UnwellError(answer.text)
         assert answer.status_code == 200, answer.text
         items: list[Object] = answer.json()["items"]
         return items
@@ -131,6 +139,13 @@ class Api:
         events = [json.loads(line) for line in answer.text.splitlines()]
         assert all(event["type"] in {"ADDED", "MODIFIED", "DELETED"} for event in events), events
         return [(event["type"], event["object"]) for event in events]
+
+
+def _is_unwell(answer: httpx.Response) -> bool:
+    """Whether it is busy or fails, or has just started and knows none of our kinds: then a 404 names no object."""
+    if answer.status_code == 404:
+        return not answer.json().get("details", {}).get("name")
+    return answer.status_code == 429 or answer.status_code >= 500
 
 
 def condition(obj: Object, kind: str) -> Object:

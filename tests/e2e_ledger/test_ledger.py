@@ -134,9 +134,9 @@ def test_what_is_deleted_without_postgres_stays_until_postgres_has_it_but_its_ag
     system = started(launch, database_url)
     system.pool("p", minIdle=1, maxTotal=2)
     system.warm("p")
-    system.bound(system.claim("c", "p"))
+    claim = system.bound(system.claim("c", "p"))
+    assert "agentpool.dev/ledger" in claim["metadata"]["finalizers"]
     instance = system.instance_of("c")
-    eventually(lambda: "agentpool.dev/ledger" in system.get_claim("c")["metadata"].get("finalizers", []))
     taken_away(True)
     eventually(lambda: "agentpool_ledger_up 0.0" in system.command.metrics())
     system.api.delete("agentclaims", "c")

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import httpx
 
-from tests.e2e.api import Api, Object
+from tests.e2e.api import Api, Object, UnwellError
 from tests.e2e.commands import Command
 from tests.e2e.system import System, create_namespace, unique
 from tests.faults.apiproxy import ApiProxy
@@ -132,7 +132,7 @@ class Stage:
         while True:
             self.tick()
             # The API server may be away, or refuse for a moment.
-            with contextlib.suppress(httpx.TransportError):
+            with contextlib.suppress(httpx.TransportError, UnwellError):
                 if found := check():
                     return found
                 outcome = found
