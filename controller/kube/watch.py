@@ -16,7 +16,7 @@ from kopf._cogs.clients.watching import WatchingError
 from controller import metrics
 from controller.errors import Transient
 from controller.kube.answers import NOT_ACCEPTED
-from controller.kube.client import parse
+from controller.kube.client import misfit, parse
 from controller.kube.connection import Connection
 from controller.kube.permissions import require
 from controller.model import GROUP, KINDS, VERSION, Resource
@@ -152,9 +152,7 @@ class Watch:
             counter.inc()
             thing = parse(kind, event["object"])
             if thing is None:
-                meta = event["object"].get("metadata", {})
-                name = f"{meta.get('namespace')}/{meta.get('name')}"
-                log.error("%s %s does not fit its schema and is left alone: update the CRDs", kind.kind_name, name)
+                log.error("%s", misfit(kind, event["object"]))
                 return
             self._deliver(thing, event["type"] == "DELETED")
 
