@@ -200,6 +200,7 @@ class _Service:
                     clock=self._calendar,
                     random=SystemRandom(),
                     ledger=self._ledger,
+                    serves=lambda namespace: namespace in (self._settings.namespaces or {namespace}),
                     former_key=FormerKey(founded.former_key) if founded.former_key is not None else None,
                 )
                 tuning = Tuning(self._settings.relist_seconds, self._settings.orphan_grace_seconds)

@@ -53,6 +53,8 @@ class Ports:
     random: Random
     ledger: Ledger | None = None
     """Where what happens is recorded; ``None``: nowhere."""
+    serves: Callable[[str], bool] = lambda _: True
+    """Whether this operator sees what is in that namespace."""
     former_key: FormerKey | None = None
     """Where the tokens of instances that an earlier version launched come from."""
 
@@ -101,7 +103,7 @@ class Controller:
             view, facts, connections, apply, writes, bookkeeper, provisioner.discretion, clock
         )
         self._claims = ClaimPass(view, facts, apply, writes, bookkeeper, clock, self._spawn)
-        self._orphans = OrphansPass(view, connections, operations, clock, tuning.orphan_grace_seconds)
+        self._orphans = OrphansPass(view, connections, operations, clock, tuning.orphan_grace_seconds, ports.serves)
 
     async def fill(self) -> None:
         """Learn everything that the API server has, so that all of it is looked at; raises what it says."""
