@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime
 
 from controller.core import orphans as core
@@ -13,6 +13,9 @@ from controller.reconcile.remotes import Remotes
 from controller.reconcile.view import View
 
 log = logging.getLogger(__name__)
+
+UNRECOGNISED_SECONDS = 60.0
+"""How soon it is asked again whether the API server knows this installation."""
 
 
 class OrphansPass:
@@ -26,6 +29,7 @@ class OrphansPass:
         clock: Callable[[], datetime],
         grace_seconds: float,
         serves: Callable[[str], bool],
+        recognised: Callable[[], Awaitable[bool]] | None,
     ) -> None:
         self._view = view
         self._connections = connections
@@ -33,6 +37,7 @@ class OrphansPass:
         self._clock = clock
         self._grace_seconds = grace_seconds
         self._serves = serves
+        self._recognised = recognised
         self._strangers: dict[str, int] = {}
         self._suspected: defaultdict[str, Mapping[str, datetime]] = defaultdict(dict)
 
@@ -49,6 +54,13 @@ class OrphansPass:
         plan = core.decide(key.name, visible, owned, self._suspected[key.name], self._grace_seconds, self._clock())
         self._suspected[key.name] = plan.suspected_since
         again = plan.look_again_in
+        if plan.ends and self._recognised is not None and not await self._recognised():
+            log.error(
+                "place %s has %d instances that seem to be nobody's, but the API server does not know this "
+                "installation: they are left alone; restore its objects from a backup and start the operator again",
+                *(key.name, len(plan.ends)),
+            )
+            return UNRECOGNISED_SECONDS
         for action in plan.ends:
             if not await self._operations.end_orphan(action):
                 again = 1.0

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 
 from controller import metrics
 from controller.errors import AgentpoolError, Missing, Refused
@@ -40,9 +39,8 @@ class Relist:
             for thing in await self._cluster.list(kind):
                 listed.add(thing.metadata.uid)
                 self._view.learn(thing)
-        for thing in before:
-            if thing.metadata.uid not in listed:
-                await self._forget_if_gone(thing)
+        for thing in await self._gone(thing for thing in before if thing.metadata.uid not in listed):
+            self._view.forget(thing)
 
     async def fill_whenever(self, asked: asyncio.Event) -> None:
         """Fill it each time that this is set, until that has worked."""
@@ -80,24 +78,29 @@ class Relist:
     async def _forget_missed(self, listed: Sequence[Resource], before: dict[str, Resource]) -> int:
         # Only what was known before the list began can be missing from it; what came since is newer than the list.
         uids = {thing.metadata.uid for thing in listed}
-        missing = [thing for uid, thing in before.items() if uid not in uids]
-        return sum([self._count(thing) for thing in missing if await self._forget_if_gone(thing)])
+        gone = await self._gone(thing for uid, thing in before.items() if uid not in uids)
+        return sum(self._count(thing) for thing in gone if self._view.forget(thing))
 
-    async def _forget_if_gone(self, thing: Resource) -> bool:
-        """Look for what a list lacks: what does not fit our schema is left out of lists too. False: nothing changed."""
+    async def _gone(self, missing: Iterable[Resource]) -> list[Resource]:
+        """Those of what a list lacks that are gone: what does not fit our schema is left out of lists, too.
+
+        All are looked for before the first is forgotten: a pool that goes alone would take its instances along.
+        """
+        return [thing for thing in missing if await self._is_gone(thing)]
+
+    async def _is_gone(self, thing: Resource) -> bool:
         known = self._view.known(thing)
         if known is None or known.metadata.uid != thing.metadata.uid:
+            return True
+        try:
+            found = await self._cluster.read(type(thing), *thing.key)
+        except Missing:
+            return True
+        except Refused as error:
+            log.error("%s %s/%s is left as it was last known: %s", thing.kind_name, *thing.key, error)
             return False
-        with suppress(Missing):
-            try:
-                found = await self._cluster.read(type(thing), *thing.key)
-            except Refused as error:
-                log.error("%s %s/%s is left as it was last known: %s", thing.kind_name, *thing.key, error)
-                return False
-            self._view.learn(found)
-            if found.metadata.uid == thing.metadata.uid:
-                return False
-        return self._view.forget(thing)
+        self._view.learn(found)
+        return found.metadata.uid != thing.metadata.uid
 
     def _count(self, thing: Resource) -> int:
         metrics.VIEW_REPAIRS.labels(thing.kind_name).inc()
