@@ -48,10 +48,11 @@ async def _require_a_fresh_start(cluster: KubeCluster, namespace: str) -> None:
     """``Misconfigured`` when there was one: with another id, nothing that runs would be this one's any more."""
     launched = [each for each in await cluster.list(AgentInstance) if each.status.launched_at is not None]
     if launched:
+        names = f"{len(launched)} in all, such as {'/'.join(launched[0].key)}"
         raise Misconfigured(
-            f"ConfigMap {INSTALLATION} is not in namespace {namespace}, but AgentInstances were launched, {len(launched)} "
-            f"in all, such as {'/'.join(launched[0].key)}: restore it from a backup, name the namespace where it is with "
-            "--operator-namespace, or delete all AgentInstances together with what runs for them"
+            f"ConfigMap {INSTALLATION} is not in namespace {namespace}, but AgentInstances were launched, {names}: "
+            "restore it from a backup, name the namespace where it is with --operator-namespace, or delete all "
+            "AgentInstances together with what runs for them"
         )
 
 
