@@ -18,7 +18,7 @@ from controller.http.probes import Probes
 from controller.http.webhooks import RailwayWebhooks
 from controller.kube.client import KubeCluster
 from controller.kube.connection import Connection, connect
-from controller.kube.installation import Installation, installation
+from controller.kube.installation import Installation, installation, recognises
 from controller.kube.lease import Elected, KubeLease, Leadership, Sole, own_name, steady_clock
 from controller.kube.watch import Watch
 from controller.ledger import open_ledger
@@ -200,6 +200,8 @@ class _Service:
                     clock=self._calendar,
                     random=SystemRandom(),
                     ledger=self._ledger,
+                    serves=lambda namespace: namespace in (self._settings.namespaces or {namespace}),
+                    recognised=lambda: recognises(cluster, self._settings.operator_namespace, founded),
                     former_key=FormerKey(founded.former_key) if founded.former_key is not None else None,
                 )
                 tuning = Tuning(self._settings.relist_seconds, self._settings.orphan_grace_seconds)

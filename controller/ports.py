@@ -140,6 +140,8 @@ class Remote:
     """Its launch stopped half-way: only a launch of the same instance goes on with it."""
     drift: str = ""
     """How it differs from what it was made as, in a sentence, when somebody changed it at the backend."""
+    namespace: str = ""
+    """Of the AgentInstance, as far as the backend knows."""
 
 
 @dataclass(frozen=True, slots=True)

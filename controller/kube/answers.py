@@ -57,9 +57,10 @@ def page_in(answer: Mapping[str, Any]) -> tuple[Sequence[object], str]:
     """The objects of a page of a list, and the token of the next page; empty with the last one."""
     items, metadata = answer.get("items"), answer.get("metadata")
     token = metadata.get("continue") if isinstance(metadata, dict) else None
-    if not isinstance(items, list | None) or not isinstance(token, str | None):
+    # Of custom kinds an empty list is one, too: whoever takes anything else for that forgets all that lives.
+    if not isinstance(items, list) or not isinstance(token, str | None):
         raise Transient("the API server answered something else than a list")
-    return items or (), token or ""
+    return items, token or ""
 
 
 def secret_in(answer: Mapping[str, Any]) -> StoredSecret:

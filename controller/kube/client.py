@@ -4,6 +4,7 @@ The generated client of the ``kubernetes`` package loads the configuration; requ
 several times the CPU of the request itself, and a claim is a handful of small writes.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -14,13 +15,15 @@ import orjson
 from pydantic import ValidationError
 
 from controller import metrics
-from controller.errors import Refused
+from controller.errors import Refused, Transient
 from controller.kube.answers import error_for, no_answer, object_in, page_in, secret_in, text_in
 from controller.kube.connection import Connection
 from controller.kube.events import event_manifest
 from controller.kube.permissions import require
-from controller.model import GROUP, VERSION, Resource
+from controller.model import GROUP, VERSION, AgentInstance, Resource
 from controller.ports import Announcement, AnyResource, StoredSecret
+
+log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 15.0
 """An API server that takes longer is treated as away; the request is repeated by a later pass."""
@@ -48,7 +51,7 @@ class KubeCluster:
             await self._session.close()
 
     async def list(self, kind: type[AnyResource]) -> Sequence[AnyResource]:
-        """All objects of a kind, page by page."""
+        """All objects of a kind, page by page, but pools and claims that do not fit our schema."""
         found: list[AnyResource] = []
         for namespace in self._namespaces or ("",):
             token = ""
@@ -56,7 +59,7 @@ class KubeCluster:
                 path = f"{_path(kind, namespace)}?limit={PAGE}{token}"
                 page = await self._send("list", kind.plural, "GET", path)
                 items, following = page_in(page)
-                found += [thing for item in items if (thing := parse(kind, item)) is not None]
+                found += [thing for item in items if (thing := _listed(kind, item)) is not None]
                 if not following:
                     break
                 token = f"&continue={following}"
@@ -91,8 +94,12 @@ class KubeCluster:
         preconditions = {"uid": uid} | ({"resourceVersion": str(version)} if version is not None else {})
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
         answer = await self._send("delete", kind.plural, "DELETE", _path(kind, namespace, name), body)
-        thing = parse(kind, answer) if answer.get("kind") == kind.kind_name else None
-        return thing if thing is not None and thing.metadata.deleting and thing.metadata.finalizers else None
+        if answer.get("kind") != kind.kind_name:
+            if answer.get("status") != "Success":
+                raise Transient("the API server answered a deletion with neither the object nor a success")
+            return None
+        thing = _parsed(kind, answer)
+        return thing if thing.metadata.deleting and thing.metadata.finalizers else None
 
     async def read_secret(self, namespace: str, name: str) -> StoredSecret:
         """A Secret as it is now."""
@@ -190,9 +197,32 @@ def parse(kind: type[AnyResource], raw: object) -> AnyResource | None:
 def _parsed(kind: type[AnyResource], raw: object) -> AnyResource:
     thing = parse(kind, raw)
     if thing is None:
-        message = f"the API server stores an {kind.kind_name} that does not fit its schema: update the CRDs"
-        raise Refused("UnexpectedObject", message)
+        raise Refused("UnexpectedObject", misfit(kind, raw))
     return thing
+
+
+def _listed(kind: type[AnyResource], raw: object) -> AnyResource | None:
+    """An element of a list; ``None`` for what is left alone.
+
+    People write pools and claims: one of them must not keep all others waiting. Instances are made by operators only:
+    one that cannot be read is a newer one's, and whoever did without it would end its remote as an orphan.
+    """
+    if kind is AgentInstance:
+        return _parsed(kind, raw)
+    thing = parse(kind, raw)
+    if thing is None:
+        log.error("%s", misfit(kind, raw))
+    return thing
+
+
+def misfit(kind: type[Resource], raw: object) -> str:
+    """What to say of an object that ``parse`` does not let in."""
+    meta = raw.get("metadata") if isinstance(raw, dict) else None
+    where = f" {meta.get('namespace')}/{meta.get('name')}" if isinstance(meta, dict) else ""
+    return (
+        f"{kind.kind_name}{where} does not fit the schema of this operator and is left alone: run the version that the "
+        "CRDs are of, or correct it"
+    )
 
 
 def _path(kind: type[Resource], namespace: str, name: str = "", subresource: str = "") -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from controller.errors import Conflict, Misconfigured, Missing, Refused
 from controller.kube.client import KubeCluster
+from controller.model import AgentInstance
 
 INSTALLATION = "agentpool-installation"
 """The ConfigMap; and the Secret in which earlier versions kept the id, and a key for the tokens of all instances."""
@@ -27,6 +28,8 @@ async def installation(cluster: KubeCluster, namespace: str) -> Installation:
         content = await cluster.read_config_map(namespace, INSTALLATION)
     except Missing:
         former = await _former(cluster, namespace)
+        if not former.get("id"):
+            await _require_a_fresh_start(cluster, namespace)
         content = await _create(cluster, namespace, former.get("id") or uuid.uuid4().hex[:12])
     else:
         try:
@@ -39,6 +42,29 @@ async def installation(cluster: KubeCluster, namespace: str) -> Installation:
             "delete it together with all AgentInstances"
         )
     return Installation(content["id"], _key(former, namespace))
+
+
+async def _require_a_fresh_start(cluster: KubeCluster, namespace: str) -> None:
+    """``Misconfigured`` when there was one: with another id, nothing that runs would be this one's any more."""
+    launched = [each for each in await cluster.list(AgentInstance) if each.status.launched_at is not None]
+    if launched:
+        names = f"{len(launched)} in all, such as {'/'.join(launched[0].key)}"
+        raise Misconfigured(
+            f"ConfigMap {INSTALLATION} is not in namespace {namespace}, but AgentInstances were launched, {names}: "
+            "restore it from a backup, name the namespace where it is with --operator-namespace, or delete all "
+            "AgentInstances together with what runs for them"
+        )
+
+
+async def recognises(cluster: KubeCluster, namespace: str, founded: Installation) -> bool:
+    """Whether this is still an API server that knows this installation.
+
+    One that has lost everything, or was restored from somebody else's backup, shows none of its instances either.
+    """
+    try:
+        return (await cluster.read_config_map(namespace, INSTALLATION)).get("id") == founded.id
+    except Missing:
+        return False
 
 
 async def _former(cluster: KubeCluster, namespace: str) -> Mapping[str, str]:

@@ -37,7 +37,7 @@ def _rights(where: Where, group: str, resource: str, *verbs: str, name: str = ""
 
 
 RIGHTS: tuple[Right, ...] = (
-    # Read by the watch and the relist; one by one when a write was refused.
+    # Read by the watch and the relist; one by one when a write was refused, or one is missing from a list.
     *_rights(Where.SERVED, GROUP, AgentPool.plural, "get", "list", "watch"),
     # Patched only to put on and take off the finalizer that holds a claim until the ledger has its last record.
     *_rights(Where.SERVED, GROUP, AgentClaim.plural, "get", "list", "watch", "patch"),

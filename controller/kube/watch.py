@@ -16,7 +16,7 @@ from kopf._cogs.clients.watching import WatchingError
 from controller import metrics
 from controller.errors import Transient
 from controller.kube.answers import NOT_ACCEPTED
-from controller.kube.client import parse
+from controller.kube.client import misfit, parse
 from controller.kube.connection import Connection
 from controller.kube.permissions import require
 from controller.model import GROUP, KINDS, VERSION, Resource
@@ -96,14 +96,19 @@ class Watch:
         self._interrupted = interrupted
         self._relisted = relisted
         self._listed: set[str] = set()
-        """The paths of all lists that kopf has asked for."""
+        """The paths of all lists that kopf has got."""
+        self._ready = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
-        """Watch until ``stop`` is set; ``ready`` is set once the watches are being opened.
+        """Watch until ``stop`` is set. ``ready`` is set once everything was listed.
+
+        Of what happens from then on the watches tell. Nobody tells of what is deleted between an earlier fill of a view
+        and these lists: so fill it after that.
 
         SIGTERM and SIGINT set ``interrupted``. ``relisted`` is set when what happened for a while was in no watch:
         deletions may have been missed. ``Transient`` when the watches end by themselves.
         """
+        self._ready = ready
         tasks = await kopf.spawn_tasks(
             registry=self._registry(),
             settings=_settings(),
@@ -111,7 +116,6 @@ class Watch:
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             stop_flag=stop,
-            ready_flag=ready,
         )
         _take_signals_back(self._interrupted)
         try:
@@ -152,9 +156,7 @@ class Watch:
             counter.inc()
             thing = parse(kind, event["object"])
             if thing is None:
-                meta = event["object"].get("metadata", {})
-                name = f"{meta.get('namespace')}/{meta.get('name')}"
-                log.error("%s %s does not fit its schema and is left alone: update the CRDs", kind.kind_name, name)
+                log.error("%s", misfit(kind, event["object"]))
                 return
             self._deliver(thing, event["type"] == "DELETED")
 
@@ -175,10 +177,12 @@ class Watch:
         """After a 410 in a watch kopf lists anew, and tells nobody of what is not there any more."""
         response = await handler(request)
         path, query = request.url.path, request.url.query
-        if path.endswith(_LISTS) and "watch" not in query and "continue" not in query:
+        if response.ok and path.endswith(_LISTS) and "watch" not in query and "continue" not in query:
             if path in self._listed:
                 self._relisted.set()
             self._listed.add(path)
+            if len(self._listed) == len(KINDS) * max(1, len(set(self._namespaces))):
+                self._ready.set()
         return response
 
 

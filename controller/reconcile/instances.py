@@ -62,6 +62,8 @@ class InstancePass:
             if reference is not None and not self._view.has_heard_of(reference.uid):
                 # Not known is not deleted: its event may still be on the way, or it went while no operator ran.
                 await self._writes.look_for_claim(instance.metadata.namespace, reference.name, reference.uid)
+            if not instance.metadata.deleting and self._view.is_pool_gone(instance) is None:
+                await self._writes.look_for_pool(instance)
             remote = self._remote(instance)
             if remote is not None and remote.message:
                 await self._discretion.learn(instance)
@@ -101,7 +103,7 @@ class InstancePass:
         return core.ObservedInstance(
             instance=instance,
             timing=timing,
-            pool_gone=pool is None or pool.metadata.deleting or pool.metadata.uid != instance.spec.pool_uid,
+            pool_gone=self._view.is_pool_gone(instance) is True,
             claim=self._claim(instance),
             remote=remote,
             remote_known=remotes is None or remotes.listed,

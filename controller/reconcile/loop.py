@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
@@ -53,6 +53,10 @@ class Ports:
     random: Random
     ledger: Ledger | None = None
     """Where what happens is recorded; ``None``: nowhere."""
+    serves: Callable[[str], bool] = lambda _: True
+    """Whether this operator sees what is in that namespace."""
+    recognised: Callable[[], Awaitable[bool]] | None = None
+    """Whether the API server still knows this installation; ``None``: that is never in doubt."""
     former_key: FormerKey | None = None
     """Where the tokens of instances that an earlier version launched come from."""
 
@@ -101,7 +105,9 @@ class Controller:
             view, facts, connections, apply, writes, bookkeeper, provisioner.discretion, clock
         )
         self._claims = ClaimPass(view, facts, apply, writes, bookkeeper, clock, self._spawn)
-        self._orphans = OrphansPass(view, connections, operations, clock, tuning.orphan_grace_seconds)
+        self._orphans = OrphansPass(
+            *(view, connections, operations, clock, tuning.orphan_grace_seconds, ports.serves, ports.recognised)
+        )
 
     async def fill(self) -> None:
         """Learn everything that the API server has, so that all of it is looked at; raises what it says."""

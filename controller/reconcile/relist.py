@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from controller import metrics
-from controller.errors import AgentpoolError
+from controller.errors import AgentpoolError, Missing, Refused
 from controller.model import KINDS, Resource
 from controller.ports import Cluster
 from controller.reconcile.view import View
@@ -39,9 +39,8 @@ class Relist:
             for thing in await self._cluster.list(kind):
                 listed.add(thing.metadata.uid)
                 self._view.learn(thing)
-        for thing in before:
-            if thing.metadata.uid not in listed:
-                self._view.forget(thing)
+        for thing in await self._gone(thing for thing in before if thing.metadata.uid not in listed):
+            self._view.forget(thing)
 
     async def fill_whenever(self, asked: asyncio.Event) -> None:
         """Fill it each time that this is set, until that has worked."""
@@ -71,15 +70,37 @@ class Relist:
         for kind in KINDS:
             listed.extend(await self._cluster.list(kind))
         await asyncio.sleep(LAG_SECONDS)
-        return self._learn_missed(listed) + self._forget_missed(listed, before)
+        return self._learn_missed(listed) + await self._forget_missed(listed, before)
 
     def _learn_missed(self, listed: Sequence[Resource]) -> int:
         return sum(self._count(thing) for thing in listed if self._view.learn(thing))
 
-    def _forget_missed(self, listed: Sequence[Resource], before: dict[str, Resource]) -> int:
+    async def _forget_missed(self, listed: Sequence[Resource], before: dict[str, Resource]) -> int:
         # Only what was known before the list began can be missing from it; what came since is newer than the list.
         uids = {thing.metadata.uid for thing in listed}
-        return sum(self._count(thing) for uid, thing in before.items() if uid not in uids and self._view.forget(thing))
+        gone = await self._gone(thing for uid, thing in before.items() if uid not in uids)
+        return sum(self._count(thing) for thing in gone if self._view.forget(thing))
+
+    async def _gone(self, missing: Iterable[Resource]) -> list[Resource]:
+        """Those of what a list lacks that are gone: what does not fit our schema is left out of lists, too.
+
+        All are looked for before the first is forgotten: a pool that goes alone would take its instances along.
+        """
+        return [thing for thing in missing if await self._is_gone(thing)]
+
+    async def _is_gone(self, thing: Resource) -> bool:
+        known = self._view.known(thing)
+        if known is None or known.metadata.uid != thing.metadata.uid:
+            return True
+        try:
+            found = await self._cluster.read(type(thing), *thing.key)
+        except Missing:
+            return True
+        except Refused as error:
+            log.error("%s %s/%s is left as it was last known: %s", thing.kind_name, *thing.key, error)
+            return False
+        self._view.learn(found)
+        return found.metadata.uid != thing.metadata.uid
 
     def _count(self, thing: Resource) -> int:
         metrics.VIEW_REPAIRS.labels(thing.kind_name).inc()

@@ -130,6 +130,13 @@ class View:
         """Whether it is certain that the claim exists, or that it does no more."""
         return claim_uid in self._claim_by_uid or claim_uid in self._tombstones
 
+    def is_pool_gone(self, instance: AgentInstance) -> bool | None:
+        """Whether the pool of an instance exists no more; ``None``: it is not known, which is not the same."""
+        pool = self.pools.get((instance.metadata.namespace, instance.spec.pool))
+        if pool is not None:
+            return pool.metadata.deleting or pool.metadata.uid != instance.spec.pool_uid
+        return True if instance.spec.pool_uid in self._tombstones else None
+
     def bury(self, uid: str) -> None:
         """Whatever had this uid is known to be gone."""
         self._tombstones[uid] = None

@@ -9,7 +9,7 @@ from typing import Any
 from controller import metrics
 from controller.core.backoff import backoff
 from controller.core.plan import Bind, Create, Delete, Note, Ref
-from controller.errors import AgentpoolError, Conflict, Missing, Transient
+from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient
 from controller.model import (
     FINALIZER,
     LEDGER_FINALIZER,
@@ -157,6 +157,17 @@ class Writes:
         """Make certain whether a claim exists."""
         await self._look_again(AgentClaim, namespace, name, None)
         if not self._view.has_heard_of(uid):
+            self._view.bury(uid)
+
+    async def look_for_pool(self, instance: AgentInstance) -> None:
+        """Make certain whether the pool of an instance exists: one that does not fit our schema is in no list."""
+        namespace, name, uid = instance.metadata.namespace, instance.spec.pool, instance.spec.pool_uid
+        try:
+            await self._look_again(AgentPool, namespace, name, None)
+        except Refused as error:
+            log.error("instance %s/%s goes on without its pool %s: %s", *instance.key, name, error)
+            return
+        if self._view.is_pool_gone(instance) is None:
             self._view.bury(uid)
 
     async def _look_again(self, kind: type[AnyResource], namespace: str, name: str, known: AnyResource | None) -> None:

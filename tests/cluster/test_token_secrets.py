@@ -2,14 +2,12 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
 from controller.errors import Conflict, Missing, Refused
 from controller.kube.client import KubeCluster
 from controller.kube.connection import connect
-from controller.kube.installation import INSTALLATION, Installation, installation
 from controller.model import AgentInstance
 from controller.ports import Cluster as ClusterPort
 from controller.ports import StoredSecret
@@ -105,23 +103,3 @@ async def test_bytes_that_are_no_text_are_refused(kube: KubeCluster, cluster: Cl
     await cluster.send("POST", cluster.core("secrets"), body)
     with pytest.raises(Refused, match="holds bytes that are not text"):
         await kube.read_secret(cluster.namespace, "binary")
-
-
-async def test_an_installation_is_founded_once_and_holds_no_secret(kube: KubeCluster, cluster: Cluster) -> None:
-    first = await installation(kube, cluster.namespace)
-    assert first.former_key is None
-    assert await installation(kube, cluster.namespace) == first
-    raw = (await cluster.send("GET", f"{cluster.core('configmaps')}/{INSTALLATION}")).json()
-    assert raw["data"] == {"id": first.id}
-    assert not await cluster.exists(f"{cluster.core('secrets')}/{INSTALLATION}")
-
-
-async def test_the_id_of_an_earlier_version_is_taken_over_and_its_key_read_while_it_is_there(
-    kube: KubeCluster, cluster: Cluster
-) -> None:
-    secret: dict[str, Any] = {"metadata": {"name": INSTALLATION}, "stringData": {"id": "0123456789ab", "key": "a2V5"}}
-    await cluster.send("POST", cluster.core("secrets"), {"apiVersion": "v1", "kind": "Secret", **secret})
-    for _ in range(2):
-        assert await installation(kube, cluster.namespace) == Installation("0123456789ab", b"key")
-    await cluster.send("DELETE", f"{cluster.core('secrets')}/{INSTALLATION}")
-    assert await installation(kube, cluster.namespace) == Installation("0123456789ab")

@@ -83,5 +83,5 @@ class Watch:
         loop.call_at(due, self._arrive, change)
 
     def _arrive(self, change: Change) -> None:
-        if self._open:
+        if self._open and change.thing.metadata.uid not in self._server.misfits:
             self._deliver(change.thing, change.type == "DELETED")

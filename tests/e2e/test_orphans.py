@@ -68,3 +68,34 @@ def test_orphans_are_ended_after_the_grace_period_and_foreign_processes_never(la
     assert neighbour.poll() is None
     (other,) = system.warm("p")
     assert name_of(other) != name_of(instance)
+
+
+def test_what_runs_for_a_namespace_that_is_served_no_more_is_no_orphan(launch: Launch, sleeper: object) -> None:
+    """Its AgentInstance is there, and this operator cannot see it: somebody else may have taken the namespace over."""
+    assert callable(sleeper)
+    system = launch()
+    if system.kind == "genuine":
+        pytest.skip("there the namespace is named on the command line")
+    system.pool("p", template=GATEWAY)
+    system.warm("p")
+    system.claim("c", "p")
+    system.bound("c")
+    system.warm("p")
+    families = system.families()
+    lost = sleeper(AGENTPOOL_INSTANCE=str(uuid.uuid4()), AGENTPOOL_INSTALLATION=installation_of(system))
+    system.command.kill()
+    system.command.change(AGENTPOOL_NAMESPACES="another")
+    system.command.start()
+    system.command.wait_ready()
+    eventually(lambda: lost.poll() is not None)
+    eventually(lambda: "does not serve" in system.command.output)
+    eventually(lambda: 'agentpool_orphans_ended_total{backend="process"} 1.0' in system.command.metrics())
+    assert system.families() == families
+
+    system.command.kill()
+    system.command.change()
+    system.command.start()
+    system.command.wait_ready()
+    system.warm("p")
+    assert system.families() == families
+    assert system.claim_says("c", "True/Bound")

@@ -187,7 +187,8 @@ def test_without_its_crds_it_names_the_remedy_and_becomes_ready_once_they_are_th
 
 
 def test_a_namespace_of_its_own_that_does_not_exist_is_named(serve: Serve) -> None:
-    arguments = ("--kubeconfig", str(serve().kubeconfig), "--operator-namespace", "nowhere")
+    bare = serve(*sorted(CRDS.glob("*.yaml")))
+    arguments = ("--kubeconfig", str(bare.kubeconfig), "--operator-namespace", "nowhere")
     status, output = run_to_end("run", *arguments, "--http-port", str(free_port()))
     assert (status, len(errors(output))) == (1, 1)
     assert "namespace nowhere" in output

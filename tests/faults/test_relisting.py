@@ -13,10 +13,11 @@ from controller.kube.watch import Watch
 from controller.model import AgentClaim, Resource
 from controller.reconcile.relist import Relist
 from controller.reconcile.view import View
-from tests.cluster.conftest import eventually
+from tests.cluster.conftest import DEADLINE, eventually
 from tests.e2e.api import Api
 from tests.e2e.system import create_namespace, unique
 from tests.faults.apiproxy import ApiProxy
+from tests.faults.asked import Asked
 from tests.faults.effects import expire, gone, refuse
 from tests.faults.rules import Rule, watches
 from tests.faults.run import World
@@ -29,7 +30,7 @@ class Follower:
 
     def __init__(self, proxy: ApiProxy, api: Api) -> None:
         self.proxy, self.api, self.view = proxy, api, View()
-        self.stop = asyncio.Event()
+        self.stop, self.ready = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
         """Until ``stop`` is set."""
@@ -41,7 +42,7 @@ class Follower:
             watch = Watch(connection, namespaces, self._deliver, self.view.is_news, self.stop, relisted)
             refilling = asyncio.create_task(relist.fill_whenever(relisted))
             try:
-                await watch.run(self.stop, asyncio.Event())
+                await watch.run(self.stop, self.ready)
             finally:
                 refilling.cancel()
 
@@ -103,3 +104,32 @@ async def test_a_watch_that_is_refused_as_too_old_ends_with_a_sentence(follower:
     follower.proxy.cut_watches()
     with pytest.raises(Transient, match="the API server ended a watch: too old resource version"):
         await running
+
+
+def lists(asked: Asked) -> bool:
+    return asked.verb == "list"
+
+
+async def test_a_watch_is_ready_once_a_deletion_cannot_be_missed_any_more(follower: Follower) -> None:
+    """What goes between the list that filled the view and the one that a watch begins with, no watch tells of. Whoever
+    fills the view again when the watch is ready learns of it."""
+    follower.claim("only")
+    # The first three are those that fill the view.
+    away = follower.proxy.add(Rule(lists, refuse(503, "ServiceUnavailable", "starting"), times=None, after=3))
+    running = asyncio.create_task(follower.run())
+
+    async def refused() -> bool:
+        return away.struck >= 6
+
+    await eventually(refused)
+    assert not follower.ready.is_set()
+    follower.api.delete("agentclaims", "only")
+    follower.proxy.rules.remove(away)
+    async with asyncio.timeout(DEADLINE):
+        await follower.ready.wait()
+    connection = await connect(follower.proxy.kubeconfig, None)
+    async with KubeCluster(connection, (follower.api.namespace,)) as cluster:
+        await Relist(cluster, follower.view, 600).fill()
+    await follower.until_it_knows()
+    follower.stop.set()
+    await running

@@ -7,7 +7,7 @@ from typing import Any
 
 from controller.backends.docker.address import Address, is_loopback
 from controller.backends.docker.answers import read_as
-from controller.backends.docker.names import UID, creation_name
+from controller.backends.docker.names import NAMESPACE, UID, creation_name
 from controller.ports import Remote, RemoteState
 
 _STATES = {
@@ -32,6 +32,7 @@ class Container:
     published: tuple[str, int] | None = None
     """Address and port on the engine's host."""
     exit_code: int | None = None
+    namespace: str = ""
 
     @property
     def short_id(self) -> str:
@@ -57,6 +58,7 @@ class Container:
             url=url_of(self.published, address) if self.published is not None else None,
             message=message,
             anonymous=self.name == creation_name(self.uid),
+            namespace=self.namespace,
         )
 
 
@@ -82,6 +84,7 @@ def _container(listed: Any) -> Container:
         created=int(listed["Created"]),
         published=_published(ports[0]) if ports else None,
         exit_code=int(code.group(1)) if code is not None else None,
+        namespace=str(listed["Labels"].get(NAMESPACE) or ""),
     )
 
 

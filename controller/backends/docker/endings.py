@@ -132,7 +132,7 @@ class Endings:
         if not all(removed):
             return False
         for volume in (await self._inventory.volumes(uid)).get(uid, []):
-            await self._remove_volume(volume)
+            await self._inventory.remove_volume(volume, uid)
         return True
 
     async def _stop(self, running: list[Container], ending: _Ending) -> None:
@@ -182,13 +182,3 @@ class Endings:
     async def _unpause(self, container: Container) -> None:
         with suppress(DockerError):
             await self._engine.call(lambda docker: docker.containers.container(container.id).unpause())
-
-    async def _remove_volume(self, name: str) -> None:
-        try:
-            await self._engine.delete(f"volumes/{name}")
-        except DockerError as answer:
-            if answer.status == 404:
-                return
-            if answer.status == 409:
-                raise Transient(f"volume {name} of the instance is in use by a container of somebody else's") from None
-            raise sort(answer) from None

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aiodocker import DockerError
@@ -13,7 +14,7 @@ from controller.backends.docker.containers import Container, read_container
 from controller.backends.docker.engine import Engine
 from controller.backends.docker.errors import one_line, sort
 from controller.backends.docker.exits import Exits
-from controller.backends.docker.names import INSTALLATION, ON_DELETE, UID
+from controller.backends.docker.names import INSTALLATION, NAMESPACE, ON_DELETE, UID
 from controller.errors import Transient
 from controller.ports import Remote, RemoteState
 
@@ -39,7 +40,8 @@ class Inventory:
 
     async def volumes(self, uid: str | None = None) -> dict[str, list[str]]:
         """Names of volumes that are to go with their instances, by uid. One call."""
-        return read_volumes(await self._get("volumes", filters=self._filters(uid)))
+        found = read_volumes(await self._get("volumes", filters=self._filters(uid)))
+        return {uid: [volume.name for volume in volumes] for uid, volumes in found.items()}
 
     async def find(self, uid: str) -> Container | None:
         """The container of an instance."""
@@ -65,20 +67,17 @@ class Inventory:
     async def remotes(self) -> Sequence[Remote]:
         """Everything that exists, down to volumes that are left over."""
         # In this order: a volume is made, and seen, before its container, and removed after it.
-        volumes = await self.volumes()
+        volumes = read_volumes(await self._get("volumes", filters=self._filters(None)))
         containers = await self.containers()
         chosen = [await self._one_of(each) for each in containers.values()]
         self._exits.keep({container.id for container in chosen})
         shown = [container for container in chosen if container.ran]
-        lone = {volume: uid for uid, names in volumes.items() if uid not in containers for volume in names}
+        lone = {each.name: each for uid, found in volumes.items() if uid not in containers for each in found}
         stale = self._stale({container.id for container in chosen if not container.ran} | lone.keys())
         shown += [container for container in chosen if container.id in stale]
         remotes = await asyncio.gather(*map(self.remote_of, shown))
-        left = {uid: volume for volume, uid in lone.items() if volume in stale}
-        return [
-            *remotes,
-            *(Remote(uid, name, RemoteState.EXITED, None, "only its volume is left") for uid, name in left.items()),
-        ]
+        left = {volume.uid: volume for name, volume in lone.items() if name in stale}
+        return [*remotes, *(volume.remote() for volume in left.values())]
 
     async def remove(self, container: Container, *, force: bool = False) -> bool:
         """Remove it with its anonymous volumes; False while that is going on, or when it runs and is not forced."""
@@ -92,8 +91,31 @@ class Inventory:
                     f"container {container.short_id} of the instance cannot be removed: {one_line(answer.message)}; "
                     "see to the engine"
                 ) from None
-            return answer.status == 404
+            if answer.status == 409:
+                return False
+            # Something on the way to the engine may have said it, which knows of no container at all.
+            left = (await self.containers(container.uid)).get(container.uid, [])
+            if any(each.id == container.id for each in left):
+                raise Transient(
+                    f"container {container.short_id} of the instance is listed, and not found when it is to be "
+                    f"removed: {one_line(answer.message)}; see that nothing answers in the engine's place"
+                ) from None
         return True
+
+    async def remove_volume(self, name: str, uid: str) -> None:
+        """Remove a volume of an instance; it is gone after that, or was before."""
+        try:
+            await self._engine.delete(f"volumes/{name}")
+        except DockerError as answer:
+            if answer.status == 409:
+                raise Transient(f"volume {name} of the instance is in use by a container of somebody else's") from None
+            if answer.status != 404:
+                raise sort(answer) from None
+            if name in (await self.volumes(uid)).get(uid, []):
+                raise Transient(
+                    f"volume {name} of the instance is listed, and not found when it is to be removed: "
+                    f"{one_line(answer.message)}; see that nothing answers in the engine's place"
+                ) from None
 
     def _stale(self, traces: set[str]) -> set[str]:
         """Those of the traces that have been seen for so long that no launch is to be expected to go on."""
@@ -156,12 +178,27 @@ def read_containers(listed: Any) -> dict[str, list[Container]]:
     return found
 
 
-def read_volumes(listed: Any) -> dict[str, list[str]]:
-    """The answer to ``GET /volumes``: names of those that are to go with their instances, by uid."""
-    found: dict[str, list[str]] = {}
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """One that is to go with its instance."""
+
+    uid: str
+    name: str
+    namespace: str
+
+    def remote(self) -> Remote:
+        """What the port says of one whose container is gone."""
+        message = "only its volume is left"
+        return Remote(self.uid, self.name, RemoteState.EXITED, None, message, namespace=self.namespace)
+
+
+def read_volumes(listed: Any) -> dict[str, list[Volume]]:
+    """The answer to ``GET /volumes``: those that are to go with their instances, by uid."""
+    found: dict[str, list[Volume]] = {}
     with read_as("a list of volumes"):
         for each in listed.get("Volumes") or ():
             labels = each.get("Labels") or {}
             if UID in labels and labels.get(ON_DELETE) != "Retain":
-                found.setdefault(labels[UID], []).append(each["Name"])
+                volume = Volume(labels[UID], each["Name"], str(labels.get(NAMESPACE) or ""))
+                found.setdefault(volume.uid, []).append(volume)
     return found

@@ -60,8 +60,8 @@ class Watch:
         """An end was completed in the background."""
         remote = self._told.pop(uid, None)
         self._gone.add(uid)
-        backend_id = remote.backend_id if remote is not None else ""
-        self._hint(Remote(uid, backend_id, RemoteState.EXITED, None, "was terminated"))
+        backend_id, namespace = (remote.backend_id, remote.namespace) if remote is not None else ("", "")
+        self._hint(Remote(uid, backend_id, RemoteState.EXITED, None, "was terminated", namespace=namespace))
 
     def happened(self, uid: str, container: str) -> None:
         """An event about a container of an instance."""
@@ -131,7 +131,8 @@ class Watch:
                     self._tell(remote)
             elif told is not None and not self._launches.under_way(uid):
                 self._told.pop(uid)
-                self._hint(Remote(uid, told.backend_id, RemoteState.EXITED, None, "was removed"))
+                gone = Remote(uid, told.backend_id, RemoteState.EXITED, None, "was removed", namespace=told.namespace)
+                self._hint(gone)
 
     def _tell(self, remote: Remote) -> None:
         if self._told.get(remote.uid) != remote:

@@ -16,7 +16,7 @@ from controller.backends.process.spawn import choose_port, environment, resolve,
 from controller.backends.process.table import boot_id
 from controller.backends.process.watch import Watch
 from controller.errors import AgentpoolError, Misconfigured, Missing, Refused, Transient
-from controller.ports import LaunchOrder, Pace, Remote
+from controller.ports import LaunchOrder, Pace, Remote, RemoteState
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class ProcessBackend:
             if record is not None and record.main is not None and uid not in foreign:
                 self._watch.follow(Instance(record))
         doubtful = {*records, *table.uids} - self._watch.instances.keys() - foreign
-        await asyncio.gather(*map(self._resolve, doubtful))
+        unresolved = await asyncio.gather(*map(self._resolve, doubtful))
         instances = list(self._watch.instances.values())
         await asyncio.gather(
             *(self._watch.settle(i) for i in instances if i.record.exit is None and not i.running(table))
@@ -149,7 +149,8 @@ class ProcessBackend:
             if unseen and not self._homes.exists(record.uid) and not instance.members(table):
                 # A person removed its directory after it had ended.
                 self._watch.instances.pop(record.uid, None)
-        return [instance.record.remote() for instance in self._watch.instances.values()]
+        remotes = {uid: instance.record.remote() for uid, instance in self._watch.instances.items()}
+        return [*remotes.values(), *(each for each in unresolved if each is not None and each.uid not in remotes)]
 
     async def changes(self) -> AsyncIterator[Remote]:
         """Exits and completed ends, from the start of the backend on; the latest one of each instance."""
@@ -277,15 +278,21 @@ class ProcessBackend:
         await self._watch.write(instance)
         return instance
 
-    async def _resolve(self, uid: str) -> None:
-        """Find out about a uid whose record does not say what its process is."""
+    async def _resolve(self, uid: str) -> Remote | None:
+        """Find out about a uid whose record does not say what its process is; answers what is to be said of it when
+        that is not known."""
         try:
             async with self._homes.lock(uid):
                 if await self._take_up(uid) is None:
                     # Its launch was interrupted before the process was started, and may be ordered anew.
                     await carry_through(self._homes.remove, uid)
+        except Transient as error:
+            # What is not in a list does not exist, and this one may run.
+            log.warning("what there is of instance %s is not known now: %s", uid, error)
+            return Remote(uid, "no process", RemoteState.UNKNOWN, message=str(error))
         except AgentpoolError as error:
             log.warning("instance %s is left out of the list: %s", uid, error)
+        return None
 
     def _read_all(self) -> dict[str, Record | None]:
         return {uid: self._read_or_doubt(uid) for uid in self._homes.uids()}

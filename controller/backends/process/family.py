@@ -3,10 +3,12 @@
 import os
 import signal
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from controller.backends.process.record import Record
 from controller.backends.process.table import Identity, Process, Table, identify
+from controller.errors import Transient
 from controller.model.quantities import memory_bytes
 
 
@@ -84,8 +86,9 @@ def open_pidfd(identity: Identity) -> int | None:
     except OSError:
         return None
     # Looked at after opening: from here on the descriptor cannot come to mean another process.
-    if identify(identity.pid) == identity:
-        return pidfd
+    with suppress(Transient):
+        if identify(identity.pid) == identity:
+            return pidfd
     os.close(pidfd)
     return None
 

@@ -84,24 +84,27 @@ class Homes:
 
     def uids(self) -> list[str]:
         """Every instance that has a directory."""
-        try:
-            with os.scandir(self.root) as entries:
-                return [entry.name for entry in entries if UID.fullmatch(entry.name) and entry.is_dir()]
-        except FileNotFoundError:
-            return []
+        with sorted_errors(self.root):
+            try:
+                with os.scandir(self.root) as entries:
+                    return [entry.name for entry in entries if UID.fullmatch(entry.name) and entry.is_dir()]
+            except FileNotFoundError:
+                return []
 
     def read(self, uid: str) -> Record | None:
-        """The record; ``None`` without a directory, ``Damaged`` when it makes no sense."""
+        """The record; ``None`` without a directory, ``Damaged`` when it makes no sense, ``Transient`` when it cannot be
+        read now: then nobody knows even whose it is."""
         if not UID.fullmatch(uid):
             return None
-        try:
-            content = (self.root / uid / "record.json").read_bytes()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            if self.exists(uid):
-                raise Damaged("record.json is missing") from error
-            return None
-        except OSError as error:
-            raise Damaged(f"record.json cannot be read: {error.strerror}") from error
+        with sorted_errors(self.root):
+            try:
+                content = (self.root / uid / "record.json").read_bytes()
+            except (FileNotFoundError, NotADirectoryError) as error:
+                if self.exists(uid):
+                    raise Damaged("record.json is missing") from error
+                return None
+            except IsADirectoryError as error:
+                raise Damaged("record.json is a directory") from error
         try:
             record = Record.model_validate_json(content)
         except ValidationError as error:

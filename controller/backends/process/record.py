@@ -50,6 +50,7 @@ class Record(BaseModel):
             state=RemoteState.RUNNING if self.exit is None else RemoteState.EXITED,
             url=f"http://127.0.0.1:{self.port}" if self.port is not None else None,
             message=self.exit or "",
+            namespace=self.namespace,
         )
 
     def after_boot(self, boot: str) -> "Record":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from controller.backends.process.homes import sorted_errors
 from controller.backends.process.table import INSTALLATION_MARK, INSTANCE_MARK, Identity, identify
-from controller.errors import Refused
+from controller.errors import Refused, Transient
 
 _SANE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _EXPENDABLE = "500"
@@ -94,7 +94,13 @@ def spawn(command: Sequence[str], env: Mapping[str, str], *, state: Path, log: P
             raise refused from error
         finally:
             os.close(output)
-    identity = identify(process.pid)
+    try:
+        identity = identify(process.pid)
+    except Transient:
+        # Nobody could tell it from another one later. It was asked nothing yet: the next launch starts it again.
+        process.kill()
+        process.wait()
+        raise
     # Its exit is noticed and collected by identity. A Popen would warn when it is forgotten, and collect the exit
     # status behind our back.
     process.returncode = 0

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from controller.errors import Transient
+
 INSTANCE_MARK = "AGENTPOOL_INSTANCE"
 """Environment variable that carries the uid of the instance in every one of its processes."""
 INSTALLATION_MARK = "AGENTPOOL_INSTALLATION"
@@ -112,13 +114,17 @@ _NOBODY = Process(Identity(0, 0), 0, 0, 0, ended=True, rss=0)
 
 
 def read_table(installation: str) -> Table:
-    """Read the table; about 40 microseconds per process of the host."""
-    pids = [int(name) for name in os.listdir(PROC) if name.isdecimal()]  # noqa: PTH208 - a name is all that is needed
+    """Read the table; about 40 microseconds per process of the host. ``Transient``: it cannot be read now."""
+    try:
+        names = os.listdir(PROC)  # noqa: PTH208 - a name is all that is needed
+    except OSError as error:
+        raise _unreadable(error) from error
+    pids = [int(name) for name in names if name.isdecimal()]
     return Table(process for pid in pids if (process := _read(pid, installation)) is not None)
 
 
 def identify(pid: int) -> Identity | None:
-    """The identity of whatever has that pid now."""
+    """The identity of whatever has that pid now. ``Transient``: it cannot be looked at."""
     process = _read(pid, None)
     return process.identity if process is not None else None
 
@@ -183,17 +189,26 @@ def marked(content: bytes, installation: str) -> tuple[str | None, int | None]:
 
 
 def _content(pid: int, name: str) -> bytes:
-    """A file of a process; empty when the process is gone, is ending, or is somebody else's."""
+    """A file of a process; empty when the process is gone, is ending, or is somebody else's.
+
+    ``Transient`` for everything else: who has no descriptor or no memory left has not seen that a process ended.
+    """
     try:
         file = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
-    except OSError:
+        try:
+            chunks = []
+            while chunk := os.read(file, 1 << 16):
+                chunks.append(chunk)
+            return b"".join(chunks)
+        finally:
+            os.close(file)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return b""
-    try:
-        chunks = []
-        while chunk := os.read(file, 1 << 16):
-            chunks.append(chunk)
-        return b"".join(chunks)
-    except OSError:
-        return b""
-    finally:
-        os.close(file)
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> Transient:
+    return Transient(
+        f"the process table cannot be read ({error.strerror}): free memory, or raise ulimit -n", retry_after=5.0
+    )

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from controller.backends.process.family import Instance, ask, force, open_pidfd
 from controller.backends.process.homes import Homes
@@ -190,7 +191,7 @@ class Watch:
             self.instances.pop(uid, None)
             log.info("instance %s is gone", uid)
             gone = instance.record.remote()
-            self._tell(Remote(uid, gone.backend_id, RemoteState.EXITED, gone.url, "was terminated"))
+            self._tell(replace(gone, state=RemoteState.EXITED, message="was terminated"))
 
     def _post_mortem(self, instance: Instance, table: Table) -> str:
         how = _collect(instance, table)

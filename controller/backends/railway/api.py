@@ -7,16 +7,18 @@ from typing import Any
 
 from controller.backends.railway.budget import Priority
 from controller.backends.railway.client import RailwayClient
-from controller.backends.railway.failures import AGAIN_SECONDS, Rejected, sort
+from controller.backends.railway.failures import AGAIN_SECONDS, Rejected, Unanswered, sort
 from controller.backends.railway.patch import Patch
 from controller.backends.railway.shapes import (
     AnyShape,
     BuildLogsAnswer,
+    Connection,
     DeploymentLogsAnswer,
     Environment,
     EnvironmentConfigAnswer,
     EnvironmentPage,
     LogLine,
+    Node,
     ServiceAnswer,
     ServiceConfig,
     ServiceCreated,
@@ -70,13 +72,14 @@ class EnvironmentApi:
         after_volume: str | None = ""
         while after_service is not None or after_volume is not None:
             page = await self._page(after_service, after_volume)
-            after_service = after_volume = None
-            if page.service_instances is not None:
-                services.extend(page.service_instances.nodes)
-                after_service = page.service_instances.next
-            if page.volume_instances is not None:
-                volumes.extend(page.volume_instances.nodes)
-                after_volume = page.volume_instances.next
+            if after_service is not None:
+                services_page = _asked_for(page.service_instances)
+                services.extend(services_page.nodes)
+                after_service = services_page.next
+            if after_volume is not None:
+                volumes_page = _asked_for(page.volume_instances)
+                volumes.extend(volumes_page.nodes)
+                after_volume = volumes_page.next
         return Reading(
             tuple(each for each in services if each.deleted_at is None),
             tuple(each for each in volumes if each.deleted_at is None and not each.is_pending_deletion),
@@ -189,3 +192,10 @@ class EnvironmentApi:
     async def _mutate(self, name: str, variables: Mapping[str, Any], priority: Priority) -> dict[str, Any]:
         client = await self._client()
         return await client.mutate(name, variables, priority)
+
+
+def _asked_for(page: Connection[Node] | None) -> Connection[Node]:
+    """A page that was asked for. GraphQL says null for what it could not resolve, and not always with an error."""
+    if page is None:
+        raise Unanswered("Railway's answer lacks a list that was asked for")
+    return page

@@ -164,7 +164,8 @@ class RailwayBackend:
                 self._changes[uid] = self._told[uid] = remote
         for uid in self._told.keys() - found.keys():
             gone = self._told.pop(uid)
-            self._changes[uid] = Remote(uid, gone.backend_id, RemoteState.EXITED, None, "it exists at Railway no more")
+            message, namespace = "it exists at Railway no more", gone.namespace
+            self._changes[uid] = Remote(uid, gone.backend_id, RemoteState.EXITED, None, message, namespace=namespace)
         if self._changes:
             self._woken.set()
 

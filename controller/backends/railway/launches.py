@@ -57,7 +57,7 @@ class Launches:
         patch_of(order, "", variables)
         async with self._locks(order.uid):
             self._go_on(order)
-            self._picture.expect(order.uid)
+            self._picture.expect(order.uid, order.namespace)
             if self._picture.read_at is None:
                 await self._picture.refresh()
             services = self._picture.services_of(order.uid)

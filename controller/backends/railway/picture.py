@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from controller.backends.railway.api import EnvironmentApi, Reading
-from controller.backends.railway.names import ENVIRONMENT, INSTALLATION, INSTANCE, VOLUME, Names
+from controller.backends.railway.names import ENVIRONMENT, INSTALLATION, INSTANCE, POOL, VOLUME, Names
 from controller.backends.railway.patch import drift_of
 from controller.backends.railway.services import Service
 from controller.backends.railway.shapes import ServiceConfig, ServiceInstance
@@ -53,6 +53,8 @@ class Picture:
         self._volumes: dict[str, tuple[str, str | None]] = {}
         self._strays: dict[str, set[str]] = {}
         self._uid_of_tag: dict[str, str] = {}
+        self._namespaces: dict[str, str] = {}
+        """By uid; of what was never configured, nobody knows."""
         self._foreign: set[str] = set()
         self._drift_at = clock()
         self._reading: asyncio.Task[None] | None = None
@@ -147,7 +149,7 @@ class Picture:
         installation, environment, uid = (_value(config, name) for name in (INSTALLATION, ENVIRONMENT, INSTANCE))
         if uid and (installation, environment) == (self._installation, self._environment_id):
             if self._names.tag(uid) == tag:
-                self._uid_of_tag[tag] = uid
+                self.expect(uid, (_value(config, POOL) or "").partition("/")[0])
                 return uid
         elif installation and environment:
             self._foreign.add(node.service_id)
@@ -193,9 +195,11 @@ class Picture:
 
     # Our own doings.
 
-    def expect(self, uid: str) -> None:
+    def expect(self, uid: str, namespace: str = "") -> None:
         """Services with the tag of this instance are its own, without a look at their labels."""
         self._uid_of_tag[self._names.tag(uid)] = uid
+        if namespace:
+            self._namespaces[uid] = namespace
 
     def made(self, service_id: str, uid: str, name: str, *, retains: bool | None) -> Service:
         """A service was just made: it exists, whether or not the lists have it yet."""
@@ -250,7 +254,8 @@ class Picture:
             return self._remote_of(services[0])
         remnants = self.remnants_of(uid)
         if remnants:
-            return Remote(uid, remnants[0], RemoteState.EXITED, None, "its service is gone, but its volume is left")
+            message, namespace = "its service is gone, but its volume is left", self._namespaces.get(uid, "")
+            return Remote(uid, remnants[0], RemoteState.EXITED, None, message, namespace=namespace)
         return None
 
     def remotes(self) -> dict[str, Remote]:
@@ -275,6 +280,7 @@ class Picture:
             since=standing.since,
             partial=not service.committed,
             drift=service.drift,
+            namespace=self._namespaces.get(service.uid, ""),
         )
 
 

@@ -52,8 +52,15 @@ class Connection(Shape, Generic[Node]):
 
     @property
     def next(self) -> str | None:
-        """The cursor after which the next page begins; ``None`` when this is the last one."""
-        return self.page_info.end_cursor if self.page_info.has_next_page else None
+        """The cursor after which the next page begins; ``None`` when this is the last one.
+
+        ``Unanswered`` when there are more and nobody says where: what is on them would pass for gone.
+        """
+        if not self.page_info.has_next_page:
+            return None
+        if not self.page_info.end_cursor:
+            raise Unanswered("Railway's answer is cut short: there is another page, and no cursor that leads to it")
+        return self.page_info.end_cursor
 
 
 class DeploymentInstance(Shape):

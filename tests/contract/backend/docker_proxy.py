@@ -21,6 +21,7 @@ class Fault(Enum):
     FAIL_AFTER = "500, and the engine has done it"
     FORGET = "204, and the engine never hears of it"
     MISS = "404, and the engine never heard of it"
+    STRAY = "404 of a router in between, and the engine never heard of it"
     HANG_BEFORE = "the engine never heard of it, and no answer comes"
     HANG_AFTER = "the engine has done it, and no answer comes"
     HOLD = "it reaches the engine only when it is released, and nobody waits for the answer"
@@ -107,6 +108,8 @@ class Proxy:
                 return web.Response(status=204)
             case Fault.MISS:
                 return web.json_response({"message": "No such container"}, status=404)
+            case Fault.STRAY:
+                return web.Response(status=404, text="404 page not found\n")
             case Fault.HANG_BEFORE:
                 await self.release.wait()
                 _cut(request)

@@ -48,6 +48,7 @@ async def test_a_launched_instance_runs_and_is_listed_as_it_was_announced(backen
 
     assert (remote.uid, remote.state) == (A, RUNNING)
     assert remote.url is not None
+    assert remote.namespace == harness.order(A).namespace
     assert list(await backend.list()) == [remote]
     assert await harness.count_running(A) == 1
 

@@ -140,6 +140,33 @@ async def test_a_kill_that_an_engine_took_to_its_grave_is_ordered_again_however_
     await calm(containers, uid)
 
 
+@pytest.mark.parametrize("what", ["/containers/", "/volumes/"], ids=["container", "volume"])
+async def test_what_is_not_found_when_it_is_to_be_removed_is_gone_only_if_it_is_not_listed_either(
+    containers: DockerHarness, proxy: Proxy, what: str
+) -> None:
+    backend = await containers.make(host=proxy.host)
+    uid = containers.installation
+    await backend.launch(containers.order(uid, volume={"onDelete": "Delete"}))
+    misses, told = count(1), list[str]()
+
+    def rule(method: str, path: str) -> Fault | None:
+        return Fault.STRAY if method == "DELETE" and what in path and next(misses) <= 3 else None
+
+    proxy.rule = rule
+
+    async def over() -> bool:
+        try:
+            return await backend.terminate(uid, grace=0.0)
+        except Transient as error:
+            told.append(str(error))
+            return False
+
+    await eventually(over)
+    await calm(containers, uid)
+    assert await containers.volumes() == []
+    assert all("is listed, and not found" in sentence for sentence in told)
+
+
 @pytest.mark.parametrize("fault", [Fault.CUT_AFTER, Fault.FAIL_AFTER], ids=["cut", "500"])
 @pytest.mark.parametrize("call", ["/containers/create", "/start"], ids=["create", "start"])
 async def test_a_call_that_was_done_without_an_answer_is_found_done(

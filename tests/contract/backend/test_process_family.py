@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -182,7 +183,7 @@ async def test_after_a_restart_of_the_host_no_record_means_a_process(processes: 
 
 async def test_an_instance_without_its_directory_is_still_known_and_can_be_ended(processes: ProcessHarness) -> None:
     first = await processes.make()
-    remote = await first.launch(processes.order("a"))
+    remote = replace(await first.launch(processes.order("a")), namespace="")
     await processes.ready("a")
     await first.close()
     shutil.rmtree(processes.root)

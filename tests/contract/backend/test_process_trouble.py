@@ -1,6 +1,7 @@
 """What a host can have against an instance: each is one sentence with a remedy, and leaves nothing behind."""
 
 import asyncio
+import errno
 import os
 import resource
 import shutil
@@ -207,6 +208,84 @@ async def test_no_file_descriptors_left_is_a_passing_trouble(processes: ProcessH
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     assert (await backend.launch(processes.order("a"))).state is RemoteState.RUNNING
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENOMEM])
+async def test_a_process_that_cannot_be_looked_at_has_not_ended(
+    processes: ProcessHarness, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """As when the last descriptor is taken between the list of all pids and the look at one of them."""
+    backend = await processes.make()
+    await backend.launch(processes.order("a"))
+    await processes.ready("a")
+    real = os.open
+
+    def scarce(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if str(path).startswith("/proc/"):
+            raise OSError(error, os.strerror(error))
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    with monkeypatch.context() as scarcity:
+        scarcity.setattr(os, "open", scarce)
+        with pytest.raises(Transient, match="the process table cannot be read"):
+            await backend.list()
+        with pytest.raises(Transient):
+            await backend.terminate("a", grace=0.0)
+        with pytest.raises(Transient):
+            await backend.launch(processes.order("b"))
+    assert [remote.state for remote in await backend.list()] == [RemoteState.RUNNING]
+    assert processes.processes("b") == []
+    assert len(processes.processes("a")) == 1
+    await end(backend, "a")
+
+
+async def test_a_record_that_cannot_be_read_now_is_not_damaged_and_stays_whose_it_is(
+    processes: ProcessHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = await processes.make("another")
+    await theirs.launch(processes.order("a"))
+    file = processes.root / "a" / "record.json"
+    content = file.read_text()
+    ours, real = await processes.make(), Path.read_bytes
+
+    def failing(path: Path) -> bytes:
+        if path == file:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path)
+
+    with monkeypatch.context() as scarcity:
+        scarcity.setattr(Path, "read_bytes", failing)
+        with pytest.raises(Transient, match="StateDirFailed"):
+            await ours.list()
+        with pytest.raises(Transient, match="StateDirFailed"):
+            await ours.terminate("a", grace=0.0)
+    assert list(await ours.list()) == []
+    assert file.read_text() == content
+    assert [remote.state for remote in await theirs.list()] == [RemoteState.RUNNING]
+    await end(theirs, "a")
+
+
+async def test_an_instance_on_which_another_controller_works_is_not_missing_from_the_list(
+    processes: ProcessHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.backends.process.homes.LOCK_SECONDS", 0.1)
+    first = await processes.make()
+    await first.launch(processes.order("a"))
+    await processes.ready("a")
+    await first.close()
+    # As if it had died before it could write down which process it had started.
+    homes = Homes(processes.root)
+    record = homes.read("a")
+    assert record is not None
+    homes.write(record.model_copy(update={"main": None}))
+
+    async with homes.lock("a"):
+        backend = await processes.make()
+        [doubtful] = await backend.list()
+        assert (doubtful.uid, doubtful.state) == ("a", RemoteState.UNKNOWN)
+        assert "another controller" in doubtful.message
+    assert [remote.state for remote in await backend.list()] == [RemoteState.RUNNING]
+    await end(backend, "a")
 
 
 @pytest.mark.parametrize("damage", ["empty", "garbage", "another shape", "another uid", "missing", "a directory"])
