@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +141,8 @@ class ProcessBackend:
         doubtful = {*records, *table.uids} - self._watch.instances.keys() - foreign
         unresolved = await asyncio.gather(*map(self._resolve, doubtful))
         instances = list(self._watch.instances.values())
-        await asyncio.gather(
-            *(self._watch.settle(i) for i in instances if i.record.exit is None and not i.running(table))
-        )
+        ended = [i for i in instances if i.record.exit is None and not i.running(table)]
+        unsettled = await asyncio.gather(*map(self._settle, ended))
         for instance in instances:
             record = instance.record
             unseen = record.exit is not None and record.uid not in records
@@ -150,7 +150,8 @@ class ProcessBackend:
                 # A person removed its directory after it had ended.
                 self._watch.instances.pop(record.uid, None)
         remotes = {uid: instance.record.remote() for uid, instance in self._watch.instances.items()}
-        return [*remotes.values(), *(each for each in unresolved if each is not None and each.uid not in remotes)]
+        unknown = {each.uid: each for each in unresolved if each is not None and each.uid not in remotes}
+        return [*(remotes | unknown | {each.uid: each for each in unsettled if each is not None}).values()]
 
     async def changes(self) -> AsyncIterator[Remote]:
         """Exits and completed ends, from the start of the backend on; the latest one of each instance."""
@@ -277,6 +278,14 @@ class ProcessBackend:
         instance = self._watch.follow(Instance(base.model_copy(update=found)))
         await self._watch.write(instance)
         return instance
+
+    async def _settle(self, instance: Instance) -> Remote | None:
+        """Find out how it ended; answers what is to be said of it when that is not known."""
+        try:
+            await self._watch.settle(instance)
+        except Transient as error:
+            return replace(instance.record.remote(), state=RemoteState.UNKNOWN, message=str(error))
+        return None
 
     async def _resolve(self, uid: str) -> Remote | None:
         """Find out about a uid whose record does not say what its process is; answers what is to be said of it when

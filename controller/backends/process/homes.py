@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 10.0
 """How long to wait for another controller that works on the same instance."""
+GLANCE_SECONDS = 1.0
+"""How long to wait for it where others wait meanwhile, and it is tried again soon."""
 _LOCKS = 64
 _COMING, _GOING = ".new-", ".gone-"
 
@@ -58,12 +60,14 @@ class Homes:
                 _erase(left)
 
     @asynccontextmanager
-    async def lock(self, uid: str) -> AsyncIterator[None]:
+    async def lock(self, uid: str, *, glance: bool = False) -> AsyncIterator[None]:
         """Be the only one, in this and any other controller on this root, who works on the instance.
 
         The lock files are few and stay: removing a lock file is a race. While an instance is being started its new
         process holds the lock too, until it runs the instance's program and so carries the mark: whoever gets the lock
         after a controller died inside finds that process in the table.
+
+        ``Transient``: another one has had it for too long; with ``glance`` that is soon.
         """
         number = zlib.crc32(uid.encode()) % _LOCKS
         async with self._turns[number]:
@@ -71,7 +75,7 @@ class Homes:
                 self._locks.mkdir(mode=0o700, parents=True, exist_ok=True)
                 file = os.open(self._locks / f"{number:02}", os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                await _acquire(file, uid)
+                await _acquire(file, uid, GLANCE_SECONDS if glance else LOCK_SECONDS)
                 yield
             finally:
                 # Closing alone would not do: a process that is being started at this moment has a copy.
@@ -187,9 +191,9 @@ def _sentence(error: OSError, root: Path) -> str:
             return f"{where}: {error.strerror} (StateDirFailed): see to the directory {root}"
 
 
-async def _acquire(file: int, uid: str) -> None:
+async def _acquire(file: int, uid: str, patience: float) -> None:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + LOCK_SECONDS
+    deadline = loop.time() + patience
     while True:
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 from controller.backends.process.family import Instance, ask, force, open_pidfd
@@ -47,6 +47,8 @@ class Watch:
         self._tell = tell
         self._wake = asyncio.Event()
         self._cost = 0.0
+        self._refused: set[str] = set()
+        """Why some could not be seen to, as of the last look."""
 
     def follow(self, instance: Instance) -> Instance:
         """Hear of its exit from now on, be it our child or not."""
@@ -91,7 +93,7 @@ class Watch:
 
     async def settle(self, instance: Instance) -> None:
         """Find out whether its main process has ended, and if so how; write it down and tell."""
-        async with self._homes.lock(instance.record.uid):
+        async with self._homes.lock(instance.record.uid, glance=True):
             if self.instances.get(instance.record.uid) is not instance or instance.record.exit is not None:
                 return
             table = await self.tables()
@@ -154,13 +156,30 @@ class Watch:
     async def _look(self) -> None:
         table = await self.tables()
         instances = list(self.instances.values())
-        await asyncio.gather(*(self.settle(i) for i in instances if i.record.exit is None and not i.running(table)))
+        refused = await self._each(self.settle(i) for i in instances if i.record.exit is None and not i.running(table))
         work = [(i, i.members(table)) for i in instances if i.record.ending or i.limit is not None or i.doomed]
         await carry_through(self._press, work, table, self._clock())
         if quiet := [instance for instance, members in work if instance.record.ending and not members]:
             # A process that was born of a dying one while the table was read may be missing from it, but not twice.
             table = await self.tables()
-            await asyncio.gather(*(self._finish(i) for i in quiet if not i.members(table)))
+            refused |= await self._each(self._finish(i) for i in quiet if not i.members(table))
+        for sentence in refused - self._refused:
+            log.warning("an instance is not watched for a moment: %s", sentence)
+        self._refused = refused
+
+    async def _each(self, works: Iterable[Awaitable[None]]) -> set[str]:
+        """Do them side by side, and answer what kept some from being done: the next look tries those again.
+
+        A frozen controller keeps the locks that it had: they are no reason not to end, or to start, others.
+        """
+        refused = set()
+        for outcome in await asyncio.gather(*works, return_exceptions=True):
+            match outcome:
+                case Transient():
+                    refused.add(str(outcome))
+                case BaseException():
+                    raise outcome
+        return refused
 
     def _press(self, work: list[Work], table: Table, now: float) -> None:
         for instance, members in work:
@@ -178,7 +197,7 @@ class Watch:
     async def _finish(self, instance: Instance) -> None:
         """Nothing of it runs: remove what is left and say so."""
         uid = instance.record.uid
-        async with self._homes.lock(uid):
+        async with self._homes.lock(uid, glance=True):
             if self.instances.get(uid) is not instance:
                 return
             try:

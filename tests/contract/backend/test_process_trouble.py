@@ -288,6 +288,29 @@ async def test_an_instance_on_which_another_controller_works_is_not_missing_from
     await end(backend, "a")
 
 
+async def test_a_frozen_controller_that_works_on_one_instance_keeps_nobody_from_the_others(
+    processes: ProcessHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.backends.process.homes.GLANCE_SECONDS", 0.1)
+    backend = await processes.make()
+    for uid in "ab":
+        await backend.launch(processes.order(uid))
+        await processes.ready(uid)
+    async with Homes(processes.root).lock("a"):
+        for process in processes.processes("a"):
+            process.kill()
+        another = await processes.make()
+        states = {remote.uid: remote.state for remote in await another.list()}
+        assert states == {"a": RemoteState.UNKNOWN, "b": RemoteState.RUNNING}
+        await end(another, "b")
+
+    async def told() -> bool:
+        return [remote.state for remote in await another.list()] == [RemoteState.EXITED]
+
+    await eventually(told)
+    await end(another, "a")
+
+
 @pytest.mark.parametrize("damage", ["empty", "garbage", "another shape", "another uid", "missing", "a directory"])
 @pytest.mark.parametrize("alive", [True, False], ids=["running", "ended"])
 async def test_a_damaged_record_neither_loses_nor_doubles_an_instance(
