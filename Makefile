@@ -14,6 +14,7 @@ WORKERS ?= auto
 SEED   ?= 20261127
 RUNS   ?= 1
 ONLY   ?= *
+THOROUGH ?= $(AGENTPOOL_TEST_THOROUGH)
 PAGE   ?= $(if $(filter-out *,$(ONLY)),,docs/reliability.md)
 ARGS   ?=
 
@@ -46,8 +47,8 @@ demo: install ## the whole way once: warm pool, claim, invite URL, all gone agai
 run: install ## keep API server and operator up in the foreground, with their data in .agentpool
 	@exec $(BIN)/agentpool standalone --data-dir $(DATA) $(ARGS)
 
-test: install ## every test that can run here; says what it skipped and why
-	@$(BIN)/python -m pytest -p tests.tooling.skips -p tests.tooling.order -r fE --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: install ## every test that can run here; says what it skipped and why; THOROUGH=1 throws the dice more often
+	@AGENTPOOL_TEST_THOROUGH=$(THOROUGH) $(BIN)/python -m pytest -p tests.tooling.skips -p tests.tooling.order -r fE --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-openclaw: install ## install npm's OpenClaw into a cache folder (OPENCLAW_CACHE) and run the tests that need it
 	@$(BIN)/python -m tests.openclaw.installation

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.log import Log
+from agent.offspring import Main
 from agent.settings import Settings
 
 
@@ -33,13 +34,21 @@ class Gateway:
     """Files of the workspace that carry the instructions in a marked block, besides INSTRUCTIONS.md."""
     grace_seconds: float = 3.0
     """How long it has between SIGTERM and SIGKILL."""
+    load: Callable[[], Main] | None = None
+    """Loads what the command runs, where that is Python of our own: then its first start may be a fork."""
 
 
 def loopback(settings: Settings, environment: Mapping[str, str]) -> Gateway:
     """The loopback conversation service; the lifeline makes it end with its supervisor."""
     command = (sys.executable, "-m", "agent.loopback", "--lifeline", "--port", str(settings.gateway_port))
     token = new_token()
-    return Gateway("loopback", command, token, inner_environment(settings, environment, token))
+    return Gateway("loopback", command, token, inner_environment(settings, environment, token), load=_load_loopback)
+
+
+def _load_loopback() -> Main:
+    from agent.loopback.__main__ import main  # noqa: PLC0415 - not for who runs OpenClaw
+
+    return main
 
 
 def new_token() -> str:

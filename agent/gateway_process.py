@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 
 from agent.log import Log
+from agent.offspring import Main, go_on_as
 from agent.restart import GiveUp, Restart, RestartPolicy, Stop, after_exit
 
 
@@ -36,12 +37,16 @@ class GatewayProcess:
         log: Log,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
+        program: Main | None = None,
         policy: RestartPolicy | None = None,
         grace_seconds: float = 3.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """``program`` is what the command, ``python -m module ...``, would run: its first start is a fork."""
         self._command = tuple(command)
+        # The first start only: later there are threads, and a fork would find their locks as they are.
+        self._program = program
         self._environment = environment
         self._directory = directory
         self._log = log
@@ -77,11 +82,13 @@ class GatewayProcess:
 
     async def _run(self) -> int:
         announced, announce = os.pipe()
+        options = ("--announce-fd", str(announce))
+        program, self._program = self._program, None
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
-                "--announce-fd",
-                str(announce),
+                *options,
+                preexec_fn=self._forked(program, options, announce) if program is not None else None,
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(announce,),
                 env=self._environment,
@@ -102,6 +109,12 @@ class GatewayProcess:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
             await self._end_group(process)
+
+    def _forked(self, program: Main, options: Sequence[str], announce: int) -> Callable[[], None]:
+        # What follows the name of the module in: python -m module ...
+        arguments = (*self._command[self._command.index("-m") + 2 :], *options)
+        environment = self._environment if self._environment is not None else dict(os.environ)
+        return lambda: go_on_as(program, arguments, environment, announce)
 
     async def _learn_port(self, announced: int, pid: int) -> None:
         reader = asyncio.StreamReader()

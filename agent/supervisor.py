@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
+from urllib.parse import urlsplit
 
+from agent.authorities import unread_unless
 from agent.durable import write_durably
 from agent.gateway import Gateway
 from agent.gateway_process import GatewayEnd, GatewayProcess
 from agent.log import Log
+from agent.offspring import Main
 from agent.provision_record import UnreadableRecordError
 from agent.settings import Settings
 
@@ -21,11 +25,14 @@ async def run(settings: Settings, kind: Gateway, log: Log) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
+    with unread_unless(_asks_over_tls(settings)):
+        program = _loaded(kind)
     port_file = settings.state_dir / "port"
     gateway = GatewayProcess(
         kind.command,
         environment=kind.environment,
         directory=kind.directory,
+        program=program,
         grace_seconds=kind.grace_seconds,
         log=log,
     )
@@ -49,6 +56,16 @@ async def run(settings: Settings, kind: Gateway, log: Log) -> int:
     return 1 if outcome is GatewayEnd.GAVE_UP else 0
 
 
+def _loaded(kind: Gateway) -> Main | None:
+    """What is to run in a fork, and with it aiohttp, which the server needs as well. Off Linux forks are fragile."""
+    return kind.load() if kind.load is not None and sys.platform == "linux" else None
+
+
+def _asks_over_tls(settings: Settings) -> bool:
+    """The pool is all that an instance ever asks over TLS."""
+    return urlsplit(settings.pool_url or "").scheme == "https"
+
+
 async def _serve(
     settings: Settings,
     kind: Gateway,
@@ -57,8 +74,9 @@ async def _serve(
     ending: asyncio.Event,
     log: Log,
 ) -> None:
-    # Imported only now: loading aiohttp takes as long here as in the gateway, which is loading it meanwhile.
-    from agent.server import serving  # noqa: PLC0415
+    # Imported only now: a gateway that loads itself does so meanwhile, and one that is a fork has loaded most of it.
+    with unread_unless(_asks_over_tls(settings)):
+        from agent.server import serving  # noqa: PLC0415
 
     async with serving(settings, kind, gateway, end=ending.set, log=log) as server:
         write_durably(settings.state_dir / "port", f"{server.port}\n".encode(), mode=0o644)

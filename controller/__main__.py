@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller import logs
 from controller.commands.invocation import Invocation, settings_of
 from controller.errors import AgentpoolError
 from controller.settings import Settings
@@ -302,6 +301,8 @@ def main() -> None:
 
 def _main(settings: Settings, work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     import uvloop
+
+    from controller import logs
 
     logs.configure(settings.log_format, settings.log_level)
 

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,13 +41,13 @@ class Options:
     announce_fd: int | None
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Run the service until SIGTERM, or until the supervisor at the other end of the lifeline is gone."""
     parser = argparse.ArgumentParser(prog="agent.loopback", description="The loopback conversation service.")
     parser.add_argument("--port", type=int, default=0, help="listen on this port of 127.0.0.1; 0: any (default)")
     parser.add_argument("--announce-fd", type=int, help="write the port to this descriptor once it is listened on")
     parser.add_argument("--lifeline", action="store_true", help="end at once when standard input ends")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if arguments.lifeline:
         # A thread, so that a blocked event loop does not keep an orphan alive.
         threading.Thread(target=_end_with_standard_input, name="lifeline", daemon=True).start()

@@ -157,7 +157,7 @@ class Instance:
         gateway = self.gateway
         os.kill(self.pid, signal.SIGKILL)
         self.wait()
-        until(lambda: not _alive(gateway), "the gateway's end after its supervisor was killed")
+        until(lambda: not alive(gateway), "the gateway's end after its supervisor was killed")
 
     def terminate(self) -> int:
         os.kill(self.pid, signal.SIGTERM)
@@ -172,11 +172,15 @@ class Instance:
             group = psutil.Process(self.pid).children(recursive=True)
             self.process.terminate()
             self.wait()
-            assert not [process for process in group if _alive(process)], "the instance left a process behind"
+            assert not [process for process in group if alive(process)], "the instance left a process behind"
 
 
-def _alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs; between two looks it may be reaped."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.fixture

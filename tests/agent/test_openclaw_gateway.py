@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from tests.agent.conftest import alive
+
 if TYPE_CHECKING:
     from tests.agent.conftest import Instance
 
@@ -48,7 +50,7 @@ def gateway_in(processes: list[psutil.Process]) -> psutil.Process:
 
 async def gone(processes: list[psutil.Process]) -> None:
     async with asyncio.timeout(30):
-        while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes):  # noqa: ASYNC110
+        while any(alive(one) for one in processes):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from tests.agent.conftest import INSTRUCTIONS, TOKEN, Reply
+from tests.agent.conftest import INSTRUCTIONS, TOKEN, Reply, until
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Instance
@@ -30,6 +30,15 @@ async def opens(instance: Instance, token: str | None) -> dict[str, bool]:
         "the gateway": (await instance.ask("GET", "/convos/status", token=token)).status != 401,
         "provisioning": (await provision(instance, token or "", brings=None)).status != 401,
     }
+
+
+async def environment_of_a_restarted_gateway(instance: Instance) -> dict[str, str]:
+    """The first one is a fork of the supervisor, and the kernel shows the environment with which that was started."""
+    first = instance.gateway
+    first.kill()
+    await asyncio.to_thread(until, lambda: not first.is_running(), "the end of the first gateway")
+    await instance.ready()
+    return instance.gateway.environ()
 
 
 async def test_what_a_provision_request_brings_takes_the_place_of_the_launch_token(
@@ -111,7 +120,7 @@ async def test_inside_the_gateway_there_is_a_token_that_the_instance_was_not_lau
 ) -> None:
     instance = new_instance()
     await instance.ready()
-    environment = instance.gateway.environ()
+    environment = await environment_of_a_restarted_gateway(instance)
     inner = environment["OPENCLAW_GATEWAY_TOKEN"]
     assert inner != TOKEN
     assert environment["AGENT_TOKEN"] == TOKEN
@@ -119,4 +128,5 @@ async def test_inside_the_gateway_there_is_a_token_that_the_instance_was_not_lau
     instance.terminate()
     instance.start()
     await instance.ready()
-    assert instance.gateway.environ()["OPENCLAW_GATEWAY_TOKEN"] not in {TOKEN, inner}
+    environment = await environment_of_a_restarted_gateway(instance)
+    assert environment["OPENCLAW_GATEWAY_TOKEN"] not in {TOKEN, inner}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.commands import EXECUTABLE, MISTAKES
+from tests.e2e.commands import EXECUTABLE, LIGHT, MISTAKES
 from tests.e2e.waiting import DEADLINE
 
 
@@ -26,7 +26,7 @@ class Terminal:
     def __init__(self, folder: Path, **env: str) -> None:
         hidden = ("AGENTPOOL_", "KUBECONFIG", "DOCKER_")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-        self.env = {**inherited, "HOME": str(folder), **env}
+        self.env = {**inherited, **LIGHT, "HOME": str(folder), **env}
         self.folder = folder
         self.started: list[subprocess.Popen[bytes]] = []
 

@@ -201,8 +201,7 @@ class PrivateEngine:
         self._spawned = os.posix_spawn(
             path,
             [path, *arguments],
-            # dockerd looks for docker-proxy where root's programs are.
-            {**os.environ, "PATH": search_path()},
+            _environment(),
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(self.folder / f"{program}.log"), writing, 0o644),
@@ -292,6 +291,16 @@ def main(arguments: list[str]) -> int:
             return 0
     sys.stderr.write("usage: python -m tests.docker.engine start FOLDER | stop FOLDER | allowed\n")
     return 2
+
+
+def _environment() -> dict[str, str]:
+    # dockerd looks for docker-proxy where root's programs are.
+    env = {**os.environ, "PATH": search_path()}
+    # Registries are trusted because the host trusts them: tests/conftest.py does without, and keeps what there was.
+    if (former := env.pop("AGENTPOOL_TEST_AUTHORITIES", None)) is not None:
+        env.pop("SSL_CERT_FILE", None)
+        env |= {"SSL_CERT_FILE": former} if former else {}
+    return env
 
 
 if __name__ == "__main__":

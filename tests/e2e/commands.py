@@ -13,6 +13,14 @@ import httpx
 from tests.e2e.waiting import DEADLINE, eventually
 
 EXECUTABLE = Path(sys.executable).parent / "agentpool"
+NOBODY = Path(__file__).with_name("nobody.pem")
+"""The certificate of an authority whose key was thrown away."""
+_DELIVERED = Path(__file__).with_name("as_delivered")
+LIGHT = {"SSL_CERT_FILE": str(NOBODY), "PYTHONPATH": str(_DELIVERED)}
+"""For programs that are started often: each of the two saves a tenth of it.
+
+No peer in a test is known to the authorities of this host, so none are read; and what only development has is missing.
+"""
 MISTAKES = ("Traceback", "not foreseen", "does not come to rest", "was repaired", "Exception ignored", "Unclosed")
 """What the output of the operator must never hold: each is a mistake of the program, not of the world."""
 
@@ -145,4 +153,4 @@ def run_to_end(*arguments: str, **env: str) -> tuple[int, str]:
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AGENTPOOL_", "KUBECONFIG"))}
-    return {**inherited, **more}
+    return {**inherited, **LIGHT, **more}

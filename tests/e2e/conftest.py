@@ -64,13 +64,17 @@ def name(system: System) -> Iterator[str]:
 
 @pytest.fixture
 def launch(server: tuple[str, Path | None], tmp_path: Path) -> Iterator[Launch]:
-    """Starts a system of the test's own, for tests that are rough with the operator."""
+    """Starts a system of the test's own, for tests that are rough with the operator.
+
+    Unlike the shared one it has no other backends than that of local processes: importing them is a sixth of a start.
+    """
     kind, genuine = server
     systems: list[System] = []
 
     def launch(*arguments: str, **env: str) -> System:
         folder = tmp_path / f"system{len(systems)}"
         folder.mkdir()
+        env = {"AGENTPOOL_BACKENDS": "process", **env}
         systems.append(set_up(kind, folder, genuine, *arguments, **env))
         return systems[-1]
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.e2e.marked import carrying
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -21,14 +23,9 @@ class Seen:
 def marked(root: Path) -> list[Seen]:
     """All living processes of instances that have their home below that directory."""
     found = []
-    for process in psutil.process_iter():
+    for process, env in carrying("AGENTPOOL_INSTANCE"):
         try:
-            env = process.environ()
-            if process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            seen = Seen(
-                process.pid, process.ppid(), env.get("AGENTPOOL_INSTANCE", ""), env.get("OPENCLAW_STATE_DIR", "")
-            )
+            seen = Seen(process.pid, process.ppid(), env["AGENTPOOL_INSTANCE"], env.get("OPENCLAW_STATE_DIR", ""))
         except psutil.Error:
             continue
         if seen.instance and Path(seen.state_dir).is_relative_to(root):

@@ -15,11 +15,12 @@ from tests.e2e import host
 from tests.e2e.conftest import Launch
 from tests.e2e.system import System, uid_of
 from tests.e2e.waiting import eventually
+from tests.thorough import times
 
 pytestmark = pytest.mark.cluster
 
 WRITES = ('verb="create"', 'verb="patch"', 'verb="delete"')
-KILLS = 12
+KILLS = times(6, 12)
 T = TypeVar("T")
 
 
@@ -111,7 +112,7 @@ def claim_once(system: System, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # it starts the whole program thirteen times
+@pytest.mark.timeout(600)  # it starts the whole program up to thirteen times
 def test_killed_at_any_moment_it_loses_no_claim_leaks_no_process_and_binds_nothing_twice(launch: Launch) -> None:
     dice = random.Random(20261121)
     system = launch()

@@ -31,7 +31,7 @@ log = logging.getLogger("faults")
 @click.option(
     "--only",
     default="*",
-    help="Patterns with commas between: 'killed*,410*'; quick: those of make test.",
+    help="Patterns with commas between: 'killed*,410*'; quick: those of make test THOROUGH=1.",
 )
 @click.option("--page", type=click.Path(path_type=Path), help="Where to write the table; nowhere unless given.")
 @click.option("--add", type=click.Path(path_type=Path), help="A file of outcomes: the table tells of those in it, too.")

@@ -36,7 +36,7 @@ After every run this is checked:
 `AGENTPOOL_TEST_ENVTEST` names a folder with the scripts `start` and `stop` of a genuine API server, which is then
 killed and frozen as well; `AGENTPOOL_TEST_KUBECONFIG` names one that is left alone; without either it is the
 standalone one. A run that fails prints what the operator said, what it asked for, and the command that repeats it.
-`make test` has a short selection.
+`make test` has a short selection, `make test THOROUGH=1` a longer one.
 """
 
 

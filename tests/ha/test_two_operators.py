@@ -13,12 +13,13 @@ from tests.e2e.system import System, set_up
 from tests.e2e.test_trouble import api_server
 from tests.e2e.waiting import eventually
 from tests.ha.replicas import QUICK, Replicas, check_nothing_is_doubled_or_lost
+from tests.thorough import times
 
 __all__ = ["api_server", "server"]
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
-ROUNDS = 4
+ROUNDS = times(2, 4)
 
 Set = Callable[[], Replicas]
 

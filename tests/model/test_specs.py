@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from cel_expr_python import cel
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from controller.model import KINDS, AgentInstance, AgentPool, BackendSpec, Network, Resource, Template, template_hash
 from controller.model.crd import custom_resource_definitions
 from controller.model.pool import PoolSpec
+from tests.thorough import times
 
 SCHEMAS: Mapping[str, dict[str, Any]] = {
     definition["spec"]["names"]["kind"]: definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
@@ -20,6 +21,8 @@ SCHEMAS: Mapping[str, dict[str, Any]] = {
 }
 
 
+OFTEN = settings(max_examples=times(30, 100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""An example is a whole spec, and takes as long as a hundred others; longer still on a busy machine."""
 ENVIRONMENT = cel.NewEnv(variables={"self": cel.Type.DYN})
 
 
@@ -123,6 +126,7 @@ def test_instances_are_written_in_full_and_never_defaulted() -> None:
 
 
 @pytest.mark.parametrize("kind", DEFAULTED, ids=lambda kind: kind.kind_name)
+@OFTEN
 @given(data=st.data())
 def test_a_spec_that_the_api_server_accepts_is_read_with_the_defaults_that_it_would_add(
     kind: type[Resource], data: st.DataObject
@@ -134,6 +138,7 @@ def test_a_spec_that_the_api_server_accepts_is_read_with_the_defaults_that_it_wo
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind_name)
+@OFTEN
 @given(data=st.data())
 def test_an_object_survives_being_read_and_written_back(kind: type[Resource], data: st.DataObject) -> None:
     raw = {
@@ -167,6 +172,7 @@ def built(spec: PoolSpec) -> tuple[Any, ...]:
     return railway.model_dump(exclude=way_in), spec.template
 
 
+@OFTEN
 @given(SPECS["AgentPool"], SPECS["AgentPool"])
 def test_two_pools_share_a_hash_if_and_only_if_they_share_backend_and_template(
     one: dict[str, Any], other: dict[str, Any]
@@ -175,6 +181,7 @@ def test_two_pools_share_a_hash_if_and_only_if_they_share_backend_and_template(
     assert (hash_of(first) == hash_of(second)) == (built(first) == built(second))
 
 
+@OFTEN
 @given(SPECS["AgentPool"], SPECS["AgentPool"])
 def test_nothing_but_backend_and_template_changes_the_hash(one: dict[str, Any], other: dict[str, Any]) -> None:
     kept = {name: one[name] for name in ("backend", "template") if name in one}
@@ -182,6 +189,7 @@ def test_nothing_but_backend_and_template_changes_the_hash(one: dict[str, Any], 
     assert hash_of(PoolSpec.model_validate(mixed)) == hash_of(PoolSpec.model_validate(one))
 
 
+@OFTEN
 @given(SPECS["AgentPool"], SPECS["AgentPool"], PARTS)
 def test_a_change_of_backend_or_template_alone_changes_the_hash(
     one: dict[str, Any], other: dict[str, Any], part: str
@@ -192,6 +200,7 @@ def test_a_change_of_backend_or_template_alone_changes_the_hash(
     assert hash_of(after) != hash_of(before)
 
 
+@OFTEN
 @given(SPECS["AgentPool"])
 def test_the_hash_is_the_same_for_what_the_api_server_filled_in(spec: dict[str, Any]) -> None:
     filled = defaulted(SCHEMAS["AgentPool"]["spec"], spec)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.story import simulate
+from tests.thorough import times
 
 ROOT = Path(__file__).parents[2]
-SEEDS = int(os.environ.get("AGENTPOOL_SIMULATION_SEEDS", "24"))
+SEEDS = int(os.environ.get("AGENTPOOL_SIMULATION_SEEDS", times(10, 24)))
 FIRST = int(os.environ.get("AGENTPOOL_SIMULATION_FIRST_SEED", "0"))
 SECONDS = 120.0
 DEADLY_SEED = 0

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import sys
-import time
 import urllib.request
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,6 +16,7 @@ import psutil
 from controller.backends.process import ProcessBackend
 from controller.model import BackendSpec, Template
 from controller.ports import Backend, LaunchOrder, Remote
+from tests.e2e.marked import carrying
 
 PATIENCE = 30.0
 """Seconds within which anything happens, however busy the machine is."""
@@ -155,7 +155,7 @@ class ProcessHarness:
 def processes_below(root: Path) -> list[psutil.Process]:
     """Every living process of any instance below a root, by its environment."""
     below = f"{root}{os.sep}"
-    return [each for each in _living() if _environ(each).get("OPENCLAW_STATE_DIR", "").startswith(below)]
+    return [each for each, env in carrying("OPENCLAW_STATE_DIR") if env["OPENCLAW_STATE_DIR"].startswith(below)]
 
 
 def reap() -> None:
@@ -182,27 +182,11 @@ async def end(backend: Backend, uid: str, grace: float = 0.0) -> None:
     await eventually(lambda: backend.terminate(uid, grace=grace))
 
 
-def _living() -> list[psutil.Process]:
-    return [p for p in psutil.process_iter() if _status(p) not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}]
-
-
 def _status(process: psutil.Process) -> str:
     try:
         return process.status()
     except psutil.Error:
         return psutil.STATUS_DEAD
-
-
-def _environ(process: psutil.Process) -> dict[str, str]:
-    # A process that is just becoming another program shows no environment for some microseconds.
-    for _ in range(5):
-        try:
-            if environ := process.environ():
-                return environ
-        except (psutil.Error, OSError):
-            break
-        time.sleep(0.001)
-    return {}
 
 
 def _get(url: str) -> bytes:
