@@ -125,7 +125,8 @@ async def _end(agent: asyncio.subprocess.Process) -> int:
     def stop() -> None:
         stopping.set()
         if agent.returncode is None:
-            agent.terminate()
+            # Its own terminate() would first look whether it has ended, and take its exit away from whoever waits.
+            os.kill(agent.pid, signal.SIGTERM)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
     status = await agent.wait()
