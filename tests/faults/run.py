@@ -2,6 +2,7 @@
 
 import random
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from tests.faults.fault import Fault
 from tests.faults.servers import ApiServer
 from tests.faults.stage import Plan, Stage, dice_of
 from tests.faults.story import Story
+
+VISITORS, VISIT_SECONDS = 5, 5.0
+"""How many come after the story, and how far apart, so that something happens for a fault that waits for that."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def _tell(healing: "_Healing", story: Story, dice: random.Random) -> None:
         step()
         stage.pause(dice.uniform(0, 0.3))
     story.settle()
-    stage.until(lambda: healing.done, stage.told, f"{fault.name} has struck and is over")
+    _outlast(healing, story)
     assert fault.struck(stage), f"{fault.name} never struck: the run shows nothing\n{stage.told()}"
     checks.check_while_it_lives(story)
     checks.check_rest(stage)
@@ -57,6 +61,17 @@ def _tell(healing: "_Healing", story: Story, dice: random.Random) -> None:
     checks.check_history(stage)
     checks.check_ledger(stage, fault)
     checks.check_output(stage, fault)
+
+
+def _outlast(healing: "_Healing", story: Story) -> None:
+    """Until the fault is over. What lingers waits for something to happen, and the story may be told by then."""
+    stage = healing.stage
+    for number in range(VISITORS):
+        if healing.is_done_within(VISIT_SECONDS):
+            return
+        story.visit(f"visitor{number}")
+        story.settle()
+    stage.until(lambda: healing.done, stage.told, f"{healing.fault.name} has struck and is over")
 
 
 class _Healing:
@@ -71,6 +86,11 @@ class _Healing:
         self._begun = True
         self.fault.strike(self.stage, dice)
         self.stage.later(self.fault.lasts, self._heal)
+
+    def is_done_within(self, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        self.stage.until(lambda: self.done or time.monotonic() > end)
+        return self.done
 
     def give_up(self) -> None:
         """After a failure: the next run shall find everything well."""

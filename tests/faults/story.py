@@ -101,6 +101,13 @@ class Story:
     def claim_another(self) -> None:
         self._claim("last")
 
+    def visit(self, name: str) -> None:
+        """Somebody claims, and gives back."""
+        self._claim(name)
+        self._until_phase(name, "Bound")
+        self._delete("agentclaims", name)
+        self.kept.discard(name)
+
     # The end.
 
     def settle(self) -> None:

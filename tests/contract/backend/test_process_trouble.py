@@ -297,8 +297,14 @@ async def test_a_frozen_controller_that_works_on_one_instance_keeps_nobody_from_
         await backend.launch(processes.order(uid))
         await processes.ready(uid)
     async with Homes(processes.root).lock("a"):
-        for process in processes.processes("a"):
+        victims = processes.processes("a")
+        for process in victims:
             process.kill()
+
+        async def dead() -> bool:
+            return all(not each.is_running() or each.status() == psutil.STATUS_ZOMBIE for each in victims)
+
+        await eventually(dead)
         another = await processes.make()
         states = {remote.uid: remote.state for remote in await another.list()}
         assert states == {"a": RemoteState.UNKNOWN, "b": RemoteState.RUNNING}
