@@ -11,7 +11,7 @@ from aiohttp.streams import StreamReader
 from controller.backends.docker.address import read_address as docker_address
 from controller.backends.docker.answers import common_version, message_in, read_event, value_in
 from controller.backends.docker.errors import is_port_in_use, sort, sort_pull
-from controller.backends.docker.exits import explained
+from controller.backends.docker.exits import explained, may_be_told_more
 from controller.backends.docker.images import pull_status
 from controller.backends.docker.inventory import read_containers, read_volumes
 from controller.backends.docker.output import unframed
@@ -57,7 +57,9 @@ def docker_list(data: bytes) -> None:
 @target("docker-inspection", STATE, words='"State" "ExitCode" "OOMKilled" "Error" "HostConfig" "Memory" : , { }')
 def docker_inspection(data: bytes) -> None:
     with contextlib.suppress(AgentpoolError):
-        explained(value_in(data, "an inspection"))
+        found = value_in(data, "an inspection")
+        may_be_told_more(found)
+        explained(found)
 
 
 @target("docker-event", EVENT, words='"timeNano" "Actor" "Attributes" "ID" : , { }')

@@ -1,5 +1,6 @@
 """Why containers ended, in the same sentence whoever asks and whenever."""
 
+import asyncio
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +15,10 @@ from controller.backends.docker.errors import one_line, sort
 from controller.backends.docker.output import last_line
 from controller.model.quantities import memory_text
 from controller.ports import RemoteState
+
+OOM_SECONDS = 0.3
+"""How long the engine may need to tell that it was the kernel that killed a container: the exit and the reason are two
+events, which come in any order."""
 
 
 class Exits:
@@ -46,6 +51,9 @@ class Exits:
     async def _read(self, container: Container) -> str:
         try:
             found = await self._engine.get(f"containers/{container.id}/json")
+            if may_be_told_more(found):
+                await asyncio.sleep(OOM_SECONDS)
+                found = await self._engine.get(f"containers/{container.id}/json")
             line = ""
             with suppress(DockerError):
                 # Its log may be gone, or of a driver that cannot be read: then its code has to do.
@@ -62,6 +70,13 @@ def explained(inspected: Any) -> str:
     """How a container ended, as an inspection shows it."""
     with read_as("an inspection"):
         return sentence(inspected["State"], inspected["HostConfig"].get("Memory") or 0)
+
+
+def may_be_told_more(inspected: Any) -> bool:
+    """Whether it was killed, has a limit, and is not said to have passed it (yet)."""
+    with read_as("an inspection"):
+        state, limit = inspected["State"], inspected["HostConfig"].get("Memory")
+        return bool(limit) and state.get("ExitCode") == 128 + signal.SIGKILL and not state.get("OOMKilled")
 
 
 def sentence(state: Mapping[str, Any], memory: int) -> str:

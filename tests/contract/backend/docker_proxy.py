@@ -45,7 +45,8 @@ class Proxy:
         self.muted = 0
         self.release = asyncio.Event()
         """What is held goes on, what hangs is cut."""
-        self.held: list[asyncio.Task[None]] = []
+        self.held: list[asyncio.Task[int]] = []
+        """Each ends with the status of the engine's answer."""
         self._path = path
         self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(engine.removeprefix("unix://"), limit=0))
         self._streams: dict[int, web.Request] = {}
@@ -122,9 +123,9 @@ class Proxy:
                 _cut(request)
         return web.Response()
 
-    async def _forward_later(self, request: web.Request, body: bytes) -> None:
+    async def _forward_later(self, request: web.Request, body: bytes) -> int:
         await self.release.wait()
-        await self._forward(request, body)
+        return (await self._forward(request, body)).status
 
     async def _forward(self, request: web.Request, body: bytes) -> web.Response:
         url = f"http://localhost{request.raw_path}"

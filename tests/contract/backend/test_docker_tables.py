@@ -17,8 +17,9 @@ from controller.backends.docker.configuration import (
 )
 from controller.backends.docker.containers import Container, read_container, url_of
 from controller.backends.docker.credentials import credentials_for
+from controller.backends.docker.engine import Engine
 from controller.backends.docker.errors import sort, sort_pull
-from controller.backends.docker.exits import sentence
+from controller.backends.docker.exits import Exits, sentence
 from controller.backends.docker.names import LENGTH, creation_name, display_names
 from controller.backends.pull_secrets import registry_of
 from controller.errors import AgentpoolError, Missing, Refused, Transient
@@ -325,6 +326,42 @@ def test_a_secret_that_is_none_is_refused_without_showing_it(secret: str) -> Non
 )
 def test_an_exit_is_a_sentence(state: dict[str, Any], memory: int, expected: str) -> None:
     assert sentence(state, memory) == expected
+
+
+class Inspected(Engine):
+    """An engine that knows one container, and more of it at each look."""
+
+    def __init__(self, memory: int, *states: dict[str, Any]) -> None:
+        self.looks = [{"State": state, "HostConfig": {"Memory": memory}} for state in states]
+
+    async def get(self, path: str, **params: str) -> Any:
+        return self.looks.pop(0)
+
+    def stream(self, *_: Any, **__: Any) -> Any:
+        raise DockerError(404, "it has written nothing")
+
+
+KILLED, OOM = {"ExitCode": 137}, {"ExitCode": 137, "OOMKilled": True}
+
+
+@pytest.mark.parametrize(
+    ("memory", "states", "expected"),
+    [
+        (48 << 20, [KILLED, OOM], "exceeded its memory limit of 48Mi and was killed"),
+        (48 << 20, [KILLED, KILLED], "was killed by SIGKILL"),
+        (48 << 20, [OOM], "exceeded its memory limit of 48Mi and was killed"),
+        (0, [KILLED], "was killed by SIGKILL"),
+        (48 << 20, [{"ExitCode": 1}], "exited with code 1"),
+    ],
+    ids=["told late", "never told", "told at once", "no limit", "not killed"],
+)
+async def test_whoever_was_killed_under_a_limit_is_looked_at_twice(
+    memory: int, states: list[dict[str, Any]], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.backends.docker.exits.OOM_SECONDS", 0)
+    engine = Inspected(memory, *states)
+    assert await Exits(engine).explain(Container(ID, "u-1", "x", "exited", 0, exit_code=137)) == expected
+    assert engine.looks == []
 
 
 @pytest.mark.parametrize(
