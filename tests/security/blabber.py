@@ -1,7 +1,7 @@
 """A hostile program in the place of an agent: it tells whoever asks what it was launched with, or was sent.
 
-BLABBER says how: ``crash`` ends at once and says so, ``sick`` is well once and never again, ``refuse`` refuses every
-order with its key, ``echo`` with what was sent.
+BLABBER says how: ``crash`` ends at once and says so, ``sick`` is well at first and then never again, ``refuse``
+refuses every order with its key, ``echo`` with what was sent.
 """
 
 import json
@@ -14,11 +14,13 @@ COMPLAINT = f"the model does not take the key {os.environ['MODEL_KEY']}"
 
 
 class _Handler(BaseHTTPRequestHandler):
-    well = True
+    # Not only once: on a busy machine the first answer may come too late for who asked, and it would never be ready.
+    well = 3
 
     def do_GET(self) -> None:
-        was_well, _Handler.well = _Handler.well, MODE != "sick"
-        if not was_well:
+        if MODE == "sick":
+            _Handler.well -= 1
+        if _Handler.well < 0:
             self._send(503, {"error": COMPLAINT})
         else:
             self._send(200, {"ready": True, "clean": True})
