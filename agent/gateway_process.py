@@ -84,17 +84,9 @@ class GatewayProcess:
         announced, announce = os.pipe()
         options = ("--announce-fd", str(announce))
         program, self._program = self._program, None
+        fork = self._forked(program, options, announce) if program is not None else None
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                *options,
-                preexec_fn=self._forked(program, options, announce) if program is not None else None,
-                stdin=asyncio.subprocess.PIPE,
-                pass_fds=(announce,),
-                env=self._environment,
-                cwd=self._directory,
-                start_new_session=True,
-            )
+            process = await self._start(options, announce, fork)
         except BaseException:
             os.close(announced)
             raise
@@ -109,6 +101,29 @@ class GatewayProcess:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
             await self._end_group(process)
+
+    async def _start(
+        self, options: Sequence[str], announce: int, fork: Callable[[], None] | None
+    ) -> asyncio.subprocess.Process:
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                *self._command,
+                *options,
+                preexec_fn=fork,
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=(announce,),
+                env=self._environment,
+                cwd=self._directory,
+                start_new_session=True,
+            )
+        )
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # A start that is broken off kills its child alone, which may have children by then.
+            with suppress(OSError):
+                await self._end_group(await starting)
+            raise
 
     def _forked(self, program: Main, options: Sequence[str], announce: int) -> Callable[[], None]:
         # What follows the name of the module in: python -m module ...

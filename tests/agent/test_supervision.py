@@ -18,6 +18,7 @@ import pytest
 from agent.gateway_process import GatewayEnd, GatewayProcess
 from agent.log import Log
 from agent.restart import RestartPolicy
+from tests.agent.conftest import until
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Instance
@@ -235,3 +236,18 @@ async def test_a_group_that_ignores_the_polite_signal_is_killed_whole(tmp_path: 
         await supervision
     # It is killed by then, and nobody's child: when the kernel has ended it is the kernel's business.
     await eventually(lambda: not alive(child))
+
+
+async def test_a_group_whose_start_is_not_over_when_it_is_to_end_is_killed_whole(tmp_path: Path) -> None:
+    path, us = tmp_path / "pid", psutil.Process()
+    others = us.children()
+    command = ("/bin/sh", "-c", STUBBORN.format(path=path))
+    supervision = asyncio.create_task(GatewayProcess(command, log=LOG, grace_seconds=0.2).supervise())
+    while us.children() == others:  # noqa: ASYNC110 - each step of the loop counts
+        await asyncio.sleep(0)
+    # Nobody here learns meanwhile that it has started.
+    until(lambda: path.exists() and path.read_text().endswith("\n"), "the gateway's child")
+    supervision.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await supervision
+    await eventually(lambda: not alive(int(path.read_text())))
