@@ -18,6 +18,7 @@ from controller.http.probes import Probes
 from controller.http.webhooks import RailwayWebhooks
 from controller.kube.client import KubeCluster
 from controller.kube.connection import Connection, connect
+from controller.kube.history import History
 from controller.kube.installation import Installation, installation, recognises
 from controller.kube.lease import Elected, KubeLease, Leadership, Sole, own_name, steady_clock
 from controller.kube.watch import Watch
@@ -164,7 +165,10 @@ class _Service:
         def deliver(thing: Resource, deleted: bool) -> None:
             (view.forget if deleted else view.learn)(thing)
 
-        watch = Watch(connection, self._settings.namespaces, deliver, view.is_news, self._stop, relisted)
+        history = History(cluster)
+        watch = Watch(
+            connection, self._settings.namespaces, deliver, view.is_news, self._stop, relisted, history.goes_on
+        )
         opened, closing = asyncio.Event(), asyncio.Event()
 
         async def lead() -> None:
@@ -176,14 +180,16 @@ class _Service:
             leading = tasks.create_task(lead(), name="lead")
             stopping = tasks.create_task(self._stop.wait(), name="stop")
             setting = tasks.create_task(self._calendar.until_set(), name="calendar")
+            reversing = tasks.create_task(history.until_reversed(), name="history")
             refilling = tasks.create_task(relist.fill_whenever(relisted), name="refill")
-            await asyncio.wait({watching, leading, stopping, setting}, return_when=asyncio.FIRST_COMPLETED)
+            ends = {watching, leading, stopping, setting, reversing}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if self._stop.is_set():
                 log.info("stopping: instances go on, and are found again at the next start")
             # First of all: another operator waits for the lead.
             leading.cancel()
             await asyncio.wait({leading})
-            for task in (stopping, setting, refilling):
+            for task in (stopping, setting, reversing, refilling):
                 task.cancel()
             closing.set()
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from controller.core.election import LeaseRecord
 from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient, Unserved
+from controller.model.meta import version_in
 from controller.ports import StoredSecret
 
 NOT_ACCEPTED = "the API server does not accept the operator's credentials: renew the kubeconfig or token"
@@ -61,6 +62,12 @@ def page_in(answer: Mapping[str, Any]) -> tuple[Sequence[object], str]:
     if not isinstance(items, list) or not isinstance(token, str | None):
         raise Transient("the API server answered something else than a list")
     return items, token or ""
+
+
+def page_version(answer: Mapping[str, Any]) -> int | None:
+    """The resourceVersion that a list was made at; ``None`` if it is no number."""
+    metadata = answer.get("metadata")
+    return version_in(str(metadata.get("resourceVersion"))) if isinstance(metadata, dict) else None
 
 
 def secret_in(answer: Mapping[str, Any]) -> StoredSecret:

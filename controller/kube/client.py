@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from controller import metrics
 from controller.errors import Refused, Transient
-from controller.kube.answers import error_for, no_answer, object_in, page_in, secret_in, text_in
+from controller.kube.answers import error_for, no_answer, object_in, page_in, page_version, secret_in, text_in
 from controller.kube.connection import Connection
 from controller.kube.events import event_manifest
 from controller.kube.permissions import require
@@ -64,6 +64,11 @@ class KubeCluster:
                     break
                 token = f"&continue={following}"
         return found
+
+    async def version(self, kind: type[Resource]) -> int | None:
+        """How far the history of a kind has gone: its resourceVersion now, or ``None`` if that is no number."""
+        namespace = self._namespaces[0] if self._namespaces else ""
+        return page_version(await self._send("list", kind.plural, "GET", f"{_path(kind, namespace)}?limit=1"))
 
     async def read(self, kind: type[AnyResource], namespace: str, name: str) -> AnyResource:
         """One object as it is now."""

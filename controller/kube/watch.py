@@ -28,11 +28,13 @@ Deliver = Callable[[Resource, bool], None]
 """Takes an object and whether it was deleted."""
 IsNews = Callable[[str, int, bool], bool]
 """Whether an event on that uid, at that version, deleted or not, can teach anything."""
+GoesOn = Callable[[type[Resource], str, int], None]
+"""Takes a kind, a path under which it is watched, and the version that the watch goes on from."""
 SILENT_SECONDS = 120.0
 """A watch on which nothing arrives for this long, not even a bookmark, is taken for dead and opened anew."""
 
-_LISTS = tuple(f"/{kind.plural}" for kind in KINDS)
-"""How the paths end under which our kinds are listed."""
+_LISTS = {kind.plural: kind for kind in KINDS}
+"""How the paths end under which our kinds are listed and watched."""
 _WATCHER = "watcher for "
 """How the names of kopf's tasks begin that hold a watch."""
 
@@ -88,6 +90,7 @@ class Watch:
         is_news: IsNews,
         interrupted: asyncio.Event,
         relisted: asyncio.Event,
+        goes_on: GoesOn,
     ) -> None:
         self._connection = connection
         self._namespaces = tuple(namespaces)
@@ -95,6 +98,7 @@ class Watch:
         self._is_news = is_news
         self._interrupted = interrupted
         self._relisted = relisted
+        self._goes_on = goes_on
         self._listed: set[str] = set()
         """The paths of all lists that kopf has got."""
         self._ready = asyncio.Event()
@@ -167,7 +171,7 @@ class Watch:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=self._connection.tls or True),
             headers={"Authorization": authorization} if authorization is not None else {},
-            middlewares=(self._notice_lists,),
+            middlewares=(self._notice_lists, self._notice_watches),
         )
         return kopf.AiohttpSession(server=self._connection.server, aiohttp_session=session)
 
@@ -177,13 +181,22 @@ class Watch:
         """After a 410 in a watch kopf lists anew, and tells nobody of what is not there any more."""
         response = await handler(request)
         path, query = request.url.path, request.url.query
-        if response.ok and path.endswith(_LISTS) and "watch" not in query and "continue" not in query:
+        if response.ok and request.url.name in _LISTS and "watch" not in query and "continue" not in query:
             if path in self._listed:
                 self._relisted.set()
             self._listed.add(path)
             if len(self._listed) == len(KINDS) * max(1, len(set(self._namespaces))):
                 self._ready.set()
         return response
+
+    async def _notice_watches(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Before the answer: a server that is not as far yet as the watch refuses it, or lets it wait."""
+        kind, version = _LISTS.get(request.url.name), version_in(request.url.query.get("resourceVersion", ""))
+        if kind is not None and version is not None and "watch" in request.url.query:
+            self._goes_on(kind, request.url.path, version)
+        return await handler(request)
 
 
 async def _end_watchers() -> None:

@@ -7,6 +7,7 @@ left alone. Else it is the standalone one, as a process of its own.
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -49,6 +50,14 @@ class ApiServer(Protocol):
         """SIGSTOP or SIGCONT."""
         ...
 
+    def keep(self) -> None:
+        """Take a copy of all that it holds; for that it is killed, and started again."""
+        ...
+
+    def restore(self) -> None:
+        """Kill it, and start it with what the copy holds: all since then never happened."""
+        ...
+
 
 class Standalone:
     """The project's own."""
@@ -58,6 +67,7 @@ class Standalone:
 
     def __init__(self, folder: Path) -> None:
         self._process = Process(folder, *sorted(CRDS.glob("*.yaml")))
+        self._copy = folder.with_name(f"{folder.name}-copy")
         self.kubeconfig = self._process.start().kubeconfig
 
     def kill(self, part: str) -> None:
@@ -68,6 +78,16 @@ class Standalone:
 
     def signal(self, part: str, number: signal.Signals) -> None:
         os.kill(self._process.pid, number)
+
+    def keep(self) -> None:
+        self._process.kill()
+        _replace(self._copy, self._process.folder)
+        self._process.start()
+
+    def restore(self) -> None:
+        self._process.kill()
+        _replace(self._process.folder, self._copy)
+        self._process.start()
 
     def end(self) -> None:
         self._process.stop()
@@ -90,6 +110,11 @@ class Given:
 
     def signal(self, part: str, number: signal.Signals) -> None:
         self.kill(part)
+
+    def keep(self) -> None:
+        self.kill("etcd")
+
+    restore = keep
 
 
 class Envtest:
@@ -117,13 +142,30 @@ class Envtest:
         eventually(lambda: not _runs(pid))
 
     def start(self, part: str) -> None:
+        self._begin(part)
+        eventually(lambda: _serves(self.kubeconfig))
+
+    def keep(self) -> None:
+        self._copy(self._folder / "copy", self._folder / "etcd")
+
+    def restore(self) -> None:
+        self._copy(self._folder / "etcd", self._folder / "copy")
+
+    def _copy(self, to: Path, whole: Path) -> None:
+        # As its handbook has it: an API server remembers what is not there any more.
+        self.kill("apiserver")
+        self.kill("etcd")
+        _replace(to, whole)
+        self._begin("etcd")
+        self.start("apiserver")
+
+    def _begin(self, part: str) -> None:
         with (self._folder / f"{part}.log").open("ab") as log:
             process = subprocess.Popen(
                 self._commands[part], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         self._started.append(process)
         (self._folder / f"{part}.pid").write_text(str(process.pid))
-        eventually(lambda: _serves(self.kubeconfig))
 
     def signal(self, part: str, number: signal.Signals) -> None:
         os.kill(self._pid(part), number)
@@ -189,6 +231,11 @@ def _serves(kubeconfig: Path) -> bool:
         return False
     finally:
         api.http.close()
+
+
+def _replace(to: Path, whole: Path) -> None:
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(whole, to)
 
 
 def _runs(pid: int) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from controller.errors import Transient
 from controller.kube.client import KubeCluster
 from controller.kube.connection import connect
+from controller.kube.history import History
 from controller.kube.watch import Watch
 from controller.model import AgentClaim, Resource
 from controller.reconcile.relist import Relist
@@ -39,7 +40,8 @@ class Follower:
         async with KubeCluster(connection, namespaces) as cluster:
             relist = Relist(cluster, self.view, 600)
             await relist.fill()
-            watch = Watch(connection, namespaces, self._deliver, self.view.is_news, self.stop, relisted)
+            is_news, goes_on = self.view.is_news, History(cluster).goes_on
+            watch = Watch(connection, namespaces, self._deliver, is_news, self.stop, relisted, goes_on)
             refilling = asyncio.create_task(relist.fill_whenever(relisted))
             try:
                 await watch.run(self.stop, self.ready)
