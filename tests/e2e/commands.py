@@ -1,16 +1,20 @@
 """The agentpool command as a process of its own."""
 
+import atexit
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import httpx
 
+from tests.e2e.nursery import Forked, Nursery
 from tests.e2e.waiting import DEADLINE, eventually
+from tests.thorough import THOROUGH
 
 EXECUTABLE = Path(sys.executable).parent / "agentpool"
 NOBODY = Path(__file__).with_name("nobody.pem")
@@ -39,22 +43,28 @@ class Command:
         """``through``: a command that becomes this one, having confined itself."""
         self.port = free_port()
         self._arguments = [*through, str(EXECUTABLE), *arguments, "--http-port", str(self.port)]
+        self._anew = bool(through) or THOROUGH
         self._env = env
         self.changes: dict[str, str] = {}
         """What its next start has in its environment besides."""
         self._log = log
         self._checked = 0
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
     def start(self) -> "Command":
+        environment = _environment({**self._env, **self.changes})
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=_environment({**self._env, **self.changes}),
-            )
+            # What is found by another path is to be imported from there.
+            if self._anew or environment["PYTHONPATH"] != LIGHT["PYTHONPATH"]:
+                self.process = subprocess.Popen(
+                    self._arguments,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                )
+            else:
+                self.process = _nursery().start(self._arguments, environment, log.fileno())
         return self
 
     def change(self, **env: str) -> None:
@@ -149,6 +159,14 @@ def run_to_end(*arguments: str, **env: str) -> tuple[int, str]:
     )
     assert not any(mistake in done.stdout for mistake in MISTAKES), done.stdout
     return done.returncode, done.stdout
+
+
+@cache
+def _nursery() -> Nursery:
+    """One for each process that runs tests, from its first operator on."""
+    nursery = Nursery(_environment({}))
+    atexit.register(nursery.end)
+    return nursery
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
