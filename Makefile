@@ -55,13 +55,13 @@ test-openclaw: install ## install npm's OpenClaw into a cache folder (OPENCLAW_C
 	@REQUIRE_OPENCLAW=1 $(BIN)/python -m pytest -p tests.tooling.skips -r fE tests/openclaw $(ARGS)
 
 chaos: install ## kill operator, Docker engine and containers at random for SECONDS=120, and see that nothing is lost
-	@AGENTPOOL_CHAOS_SECONDS=$(SECONDS) $(BIN)/python -m pytest -p tests.tooling.skips -r fE -k standalone tests/e2e_docker/test_chaos.py $(ARGS)
+	@AGENTPOOL_TEST_THOROUGH=1 AGENTPOOL_CHAOS_SECONDS=$(SECONDS) $(BIN)/python -m pytest -p tests.tooling.skips -r fE -k standalone tests/e2e_docker/test_chaos.py $(ARGS)
 
 storm: install ## INSTANCES=50 on a twin of Railway that fails in many ways, the operator killed: nothing doubled, nothing lost
-	@AGENTPOOL_STORM_INSTANCES=$(INSTANCES) $(BIN)/python -m pytest -p tests.tooling.skips -r fE -k "standalone and large" -o log_cli_level=INFO tests/e2e_railway/test_storm.py $(ARGS)
+	@AGENTPOOL_TEST_THOROUGH=1 AGENTPOOL_STORM_INSTANCES=$(INSTANCES) $(BIN)/python -m pytest -p tests.tooling.skips -r fE -k "standalone and large" -o log_cli_level=INFO tests/e2e_railway/test_storm.py $(ARGS)
 
 faults: install ## RUNS=1 of every fault from SEED=n on, whatever fails; ONLY='killed*'; all of them write docs/reliability.md
-	@$(BIN)/python -m tests.faults --seed $(SEED) --runs $(RUNS) --only "$(ONLY)" $(if $(PAGE),--page $(PAGE)) $(ARGS)
+	@AGENTPOOL_TEST_THOROUGH=1 $(BIN)/python -m tests.faults --seed $(SEED) --runs $(RUNS) --only "$(ONLY)" $(if $(PAGE),--page $(PAGE)) $(ARGS)
 
 fuzz: install ## atheris for SECONDS=120 on every parser of bytes from outside; ARGS names some of them
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --requirement tests/fuzz/requirements.lock || { echo "make: atheris has no wheel for $$($(BIN)/python --version) on this machine: take Python 3.11 to 3.14 on Linux with x86_64 (make test runs hypothesis on the same targets)" >&2; exit 1; }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e.nursery import Forked, Nursery
+from tests.e2e.nursery import READ_AT_IMPORT, Forked, Nursery
 from tests.e2e.waiting import DEADLINE, eventually
 from tests.thorough import THOROUGH
 
@@ -43,7 +43,7 @@ class Command:
         """``through``: a command that becomes this one, having confined itself."""
         self.port = free_port()
         self._arguments = [*through, str(EXECUTABLE), *arguments, "--http-port", str(self.port)]
-        self._anew = bool(through) or THOROUGH
+        self._anew = bool(through)
         self._env = env
         self.changes: dict[str, str] = {}
         """What its next start has in its environment besides."""
@@ -54,8 +54,7 @@ class Command:
     def start(self) -> "Command":
         environment = _environment({**self._env, **self.changes})
         with self._log.open("ab") as log:
-            # What is found by another path is to be imported from there.
-            if self._anew or environment["PYTHONPATH"] != LIGHT["PYTHONPATH"]:
+            if self._anew or not may_fork(environment):
                 self.process = subprocess.Popen(
                     self._arguments,
                     stdin=subprocess.DEVNULL,
@@ -64,7 +63,8 @@ class Command:
                     env=environment,
                 )
             else:
-                self.process = _nursery().start(self._arguments, environment, log.fileno())
+                where = (Path.cwd(), log.fileno(), log.fileno())
+                self.process = nursery().start(self._arguments, environment, *where)
         return self
 
     def change(self, **env: str) -> None:
@@ -161,9 +161,15 @@ def run_to_end(*arguments: str, **env: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def may_fork(environment: Mapping[str, str]) -> bool:
+    """Whether a fork of the nursery will do for a program with this environment."""
+    own = _environment({})
+    return not THOROUGH and all(environment.get(name) == own.get(name) for name in READ_AT_IMPORT)
+
+
 @cache
-def _nursery() -> Nursery:
-    """One for each process that runs tests, from its first operator on."""
+def nursery() -> Nursery:
+    """One for each process that runs tests, from its first program on."""
     nursery = Nursery(_environment({}))
     atexit.register(nursery.end)
     return nursery

@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+READ_AT_IMPORT = ("PYTHONPATH", "HOME", "KUBECONFIG")
+"""Variables that a fork has no use for: where modules are found, and kubeconfigs (the client keeps that place)."""
 _LENGTH = 8
 """How many digits each number has that goes over a line."""
 
@@ -81,12 +83,14 @@ class Nursery:
                 pass_fds=[theirs.fileno()],
             )
 
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str], output: int) -> Forked:
-        """Run ``main`` with these arguments, the program's name first, here; its output goes to that file."""
+    def start(
+        self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, output: int, errors: int
+    ) -> Forked:
+        """Run ``main`` there with these arguments, the program's name first; what it says goes to those files."""
         ours, theirs = socket.socketpair()
-        words = json.dumps([list(arguments), dict(environment), str(Path.cwd())]).encode()
+        words = json.dumps([list(arguments), dict(environment), str(folder)]).encode()
         with theirs, Path(os.devnull).open("rb") as nothing:
-            files = [theirs.fileno(), nothing.fileno(), output, output]
+            files = [theirs.fileno(), nothing.fileno(), output, errors]
             socket.send_fds(self._line, [_written(len(words))], files)
             self._line.sendall(words)
         return Forked(ours)

@@ -23,7 +23,8 @@ def nursery() -> Iterator[Nursery]:
 
 def forked(nursery: Nursery, output: Path, *words: str, **env: str) -> Forked:
     with output.open("ab") as file:
-        return nursery.start([str(EXECUTABLE), *words], {**os.environ, **LIGHT, **env}, file.fileno())
+        where = (output.parent, file.fileno(), file.fileno())
+        return nursery.start([str(EXECUTABLE), *words], {**os.environ, **LIGHT, **env}, *where)
 
 
 @pytest.mark.parametrize(
