@@ -20,7 +20,7 @@ from controller.core.invite import network_of, wrong_network
 from controller.core.transitions import derive
 from controller.errors import AgentpoolError, Misconfigured, Refused
 from controller.http.webhooks import RailwayWebhooks
-from controller.kube.answers import error_for, lease_in, object_in, page_in, secret_in, text_in
+from controller.kube.answers import error_for, lease_in, object_in, page_in, page_version, secret_in, text_in
 from controller.kube.client import parse
 from controller.kube.connection import connect
 from controller.ledger.entries import parsed
@@ -89,6 +89,7 @@ def kube_answer(data: bytes) -> None:
         for read in (page_in, lease_in, text_in):
             with contextlib.suppress(AgentpoolError):
                 read(answer)
+        page_version(answer)
         secret_in(answer)
 
 
