@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from aiodocker import Docker, DockerError
 from aiodocker.containers import DockerContainer
@@ -21,6 +20,7 @@ from controller.backends.docker.names import display_names
 from controller.backends.docker.output import read_output
 from controller.backends.docker.watch import Watch
 from controller.backends.locks import Locks
+from controller.backends.works import Works
 from controller.errors import AgentpoolError, Missing, Refused, Transient
 from controller.ports import LaunchOrder, Pace, Remote
 
@@ -47,8 +47,7 @@ class DockerBackend:
         self._watch = Watch(self._inventory, self._launches, self._endings)
         self._events = Events(engine, installation, self._watch.happened, self._watch.look_at_all, self._watch.lost)
         self._following: list[asyncio.Task[None]] = []
-        self._works: set[asyncio.Task[Remote]] = set()
-        self._closed = False
+        self._works = Works("docker")
 
     @property
     def pace(self) -> Pace:
@@ -69,7 +68,7 @@ class DockerBackend:
 
     async def launch(self, order: LaunchOrder) -> Remote:
         """Start the container, or find it started."""
-        return await self._carry_through(self._launch(order))
+        return await self._works.carry_through(self._launch(order))
 
     async def terminate(self, uid: str, *, grace: float) -> bool:
         """The image's stop signal, after ``grace`` seconds SIGKILL, then removal with all that was its own."""
@@ -81,15 +80,19 @@ class DockerBackend:
 
     async def pause(self, uid: str) -> Remote:
         """Freeze it; one that has exited is returned as it is."""
-        return await self._carry_through(self._change(uid, "running", lambda docker, each: _of(docker, each).pause()))
+        return await self._works.carry_through(
+            self._change(uid, "running", lambda docker, each: _of(docker, each).pause())
+        )
 
     async def resume(self, uid: str) -> Remote:
         """Let it go on; one that has exited is returned as it is."""
-        return await self._carry_through(self._change(uid, "paused", lambda docker, each: _of(docker, each).unpause()))
+        return await self._works.carry_through(
+            self._change(uid, "paused", lambda docker, each: _of(docker, each).unpause())
+        )
 
     async def rename(self, uid: str, *, pool: str, agent_name: str) -> Remote:
         """Name it after pool and agent, as far as the engine's letters go, with the beginning of its id."""
-        return await self._carry_through(self._rename(uid, pool, agent_name))
+        return await self._works.carry_through(self._rename(uid, pool, agent_name))
 
     async def logs(self, uid: str, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[bytes]:
         """What the engine has kept of its output. Needs no ``start``, and disturbs nobody."""
@@ -113,13 +116,13 @@ class DockerBackend:
 
     async def close(self) -> None:
         """Stop following; the containers run on."""
-        self._closed = True
         for task in self._following:
             task.cancel()
-        # A launch that waits for a registry is given up, any other is carried through.
+        # A launch that waits for a registry is given up at once, any other has a moment.
         await self._images.close()
-        if pending := [*self._works, *self._following]:
-            await asyncio.wait(pending)
+        await self._works.close()
+        if self._following:
+            await asyncio.wait(self._following)
         await self._endings.close()
         await self._engine.close()
         self._watch.close()
@@ -172,22 +175,6 @@ class DockerBackend:
         if container is None or not container.ran:
             raise Missing(f"the engine at {self._engine.address.text} has no container of instance {uid}")
         return container
-
-    async def _carry_through(self, work: Coroutine[Any, Any, Remote]) -> Remote:
-        """Do it to its end, whether or not the caller waits for that."""
-        if self._closed:
-            work.close()
-            raise Transient("the docker backend is closing")
-        task = asyncio.create_task(work)
-        self._works.add(task)
-        task.add_done_callback(self._done)
-        return await asyncio.shield(task)
-
-    def _done(self, task: asyncio.Task[Remote]) -> None:
-        self._works.discard(task)
-        if not task.cancelled():
-            # Retrieved here too, in case the caller has given up.
-            task.exception()
 
     def _ended(self, uid: str) -> None:
         self._watch.ended(uid)

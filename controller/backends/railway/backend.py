@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeVar
 
 from controller.backends.locks import Locks
 from controller.backends.railway.api import EnvironmentApi
@@ -14,7 +14,8 @@ from controller.backends.railway.names import Names
 from controller.backends.railway.output import read_output
 from controller.backends.railway.picture import Picture
 from controller.backends.railway.services import Service
-from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient
+from controller.backends.works import Works
+from controller.errors import AgentpoolError, Conflict, Missing, Refused
 from controller.ports import LaunchOrder, Pace, Remote, RemoteState
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class RailwayBackend:
         self._changes: dict[str, Remote] = {}
         self._woken = asyncio.Event()
         self._hinted = False
-        self._works: set[asyncio.Task[Any]] = set()
+        self._works = Works("railway")
         self._closed = False
         picture.changed = self._compare
 
@@ -68,14 +69,14 @@ class RailwayBackend:
 
     async def launch(self, order: LaunchOrder) -> Remote:
         """Make the service, or go on making it, or find it made."""
-        remote = await self._carry_through(self._launches.launch(order))
+        remote = await self._works.carry_through(self._launches.launch(order))
         self._told[remote.uid] = remote
         return remote
 
     async def terminate(self, uid: str, *, grace: float) -> bool:
         """Delete the service. How long its program is given was said at its launch, and is for Railway to keep."""
         self._launches.abandon(uid)
-        gone = await self._carry_through(self._endings.end(uid, self._pace.fast))
+        gone = await self._works.carry_through(self._endings.end(uid, self._pace.fast))
         if gone:
             self._launches.forget(uid)
             self._told.pop(uid, None)
@@ -97,7 +98,7 @@ class RailwayBackend:
 
     async def rename(self, uid: str, *, pool: str, agent_name: str) -> Remote:
         """Name it after its agent, as far as 32 characters go."""
-        return await self._carry_through(self._rename(uid, agent_name))
+        return await self._works.carry_through(self._rename(uid, agent_name))
 
     async def logs(self, uid: str, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[bytes]:
         """What Railway has kept of its output: the last 5,000 lines at most."""
@@ -141,12 +142,11 @@ class RailwayBackend:
         self._woken.set()
 
     async def close(self) -> None:
-        """Stop; the services run on. A step under way is carried through."""
+        """Stop; the services run on. A step under way has a moment to be over."""
         self._closed = True
         self._woken.set()
         self._on_close()
-        if self._works:
-            await asyncio.wait(self._works)
+        await self._works.close()
         await self._picture.close()
 
     async def _read_for_a_hint(self) -> None:
@@ -205,19 +205,3 @@ class RailwayBackend:
         if remote is None:
             raise Missing(f"Railway has no service of instance {uid} in this environment any more")
         return remote
-
-    async def _carry_through(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        """Do it to its end, whether or not the caller waits for that."""
-        if self._closed:
-            work.close()
-            raise Transient("the railway backend is closing")
-        task = asyncio.create_task(work)
-        self._works.add(task)
-        task.add_done_callback(self._done)
-        return await asyncio.shield(task)
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._works.discard(task)
-        if not task.cancelled():
-            # Retrieved here too, in case the caller has given up.
-            task.exception()
