@@ -13,7 +13,7 @@ from random import SystemRandom
 from controller.calendar import Calendar
 from controller.core.backoff import backoff
 from controller.core.election import Terms
-from controller.errors import AgentpoolError, Misconfigured, Unusable
+from controller.errors import AgentpoolError, Misconfigured, Reversed, Unusable
 from controller.http.probes import Probes
 from controller.http.webhooks import RailwayWebhooks
 from controller.kube.client import KubeCluster
@@ -230,6 +230,8 @@ class _Service:
             try:
                 await fill()
                 break
+            except Reversed:
+                raise
             except AgentpoolError as error:
                 failures += 1
                 await self._explain(str(error), failures)

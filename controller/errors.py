@@ -20,6 +20,10 @@ class Unserved(Transient):
     """The peer does not know this kind of thing (yet), which says nothing of the thing itself."""
 
 
+class Reversed(AgentpoolError):
+    """The API server is at an earlier state than it has told of: what is known never happened, begin anew."""
+
+
 class Conflict(AgentpoolError):
     """Somebody else changed the thing first: look again at once, then decide anew."""
 

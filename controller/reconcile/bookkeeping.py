@@ -34,13 +34,18 @@ class Bookkeeper:
         """When the end of an object was handed over, by uid; while the object is still there."""
         self._ill_since: datetime | None = None
         self._barred = False
+        self._begun = False
         self.health = LedgerHealth() if ledger is not None else None
         """How the ledger is, as pools say it; ``None`` where there is none."""
 
     def begin(self) -> None:
-        """All that has happened to what there is, as far as it tells; from then on, what the view learns."""
-        if self._ledger is None:
+        """All that has happened to what there is, as far as it tells; from then on, what the view learns.
+
+        Nothing when it was called before.
+        """
+        if self._ledger is None or self._begun:
             return
+        self._begun = True
         for thing in tuple(self._view.everything()):
             self._changed(None, thing)
         self._view.subscribe(self._changed)

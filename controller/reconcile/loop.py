@@ -114,8 +114,9 @@ class Controller:
         # What a warm view knew before this controller listened to it.
         for thing in tuple(self.view.everything()):
             self._routes.changed(None, thing)
-        await self._relist.fill()
+        # Before the lists, so that the end of what they lack is recorded, too.
         self._bookkeeper.begin()
+        await self._relist.fill()
 
     async def run(self) -> None:
         """Turn the circle until cancelled; call it once the view is filled."""

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from controller import metrics
-from controller.errors import AgentpoolError, Missing, Refused
+from controller.errors import AgentpoolError, Missing, Refused, Reversed
 from controller.model import KINDS, Resource
 from controller.ports import Cluster
 from controller.reconcile.view import View
@@ -28,17 +28,16 @@ class Relist:
         self._every_seconds = every_seconds
 
     async def fill(self) -> None:
-        """Learn everything there is, and forget what is no more; raises what the API server says.
+        """Learn everything there is, and forget what is no more; raises what the API server says, and ``Reversed``.
 
         The answers hold every write that was done before. A view that followed a watch may be a little behind them:
         that is no mistake to be counted.
         """
         before = tuple(self._view.everything())
         listed: set[str] = set()
-        for kind in KINDS:
-            for thing in await self._cluster.list(kind):
-                listed.add(thing.metadata.uid)
-                self._view.learn(thing)
+        for thing in await self._list():
+            listed.add(thing.metadata.uid)
+            self._view.learn(thing)
         for thing in await self._gone(thing for thing in before if thing.metadata.uid not in listed):
             self._view.forget(thing)
 
@@ -49,6 +48,8 @@ class Relist:
             asked.clear()
             try:
                 await self.fill()
+            except Reversed:
+                raise
             except AgentpoolError as error:
                 log.warning("what no watch has told cannot be asked for yet: %s", error)
                 asked.set()
@@ -60,17 +61,37 @@ class Relist:
             await asyncio.sleep(self._every_seconds)
             try:
                 await self.compare()
+            except Reversed:
+                raise
             except AgentpoolError as error:
                 log.warning("the view could not be compared with the API server: %s", error)
 
     async def compare(self) -> int:
-        """Repair what the watches missed; answers how many objects that were."""
+        """Repair what the watches missed; answers how many objects that were. ``Reversed`` as from ``fill``."""
         before = {thing.metadata.uid: thing for thing in self._view.everything()}
+        listed = await self._list()
+        await asyncio.sleep(LAG_SECONDS)
+        return self._learn_missed(listed) + await self._forget_missed(listed, before)
+
+    async def _list(self) -> list[Resource]:
+        """All objects of all kinds. ``Reversed`` if one of them is older than what was known before it was asked for.
+
+        A list is never older than any answer before it. But an etcd that was restored holds objects as they were, even
+        if the count of its revisions was raised so that watches notice; and the view would ignore them.
+        """
+        versions, buried = self._view.memory()
         listed: list[Resource] = []
         for kind in KINDS:
             listed.extend(await self._cluster.list(kind))
-        await asyncio.sleep(LAG_SECONDS)
-        return self._learn_missed(listed) + await self._forget_missed(listed, before)
+        for thing in listed:
+            meta = thing.metadata
+            if meta.uid in buried or meta.version < versions.get(meta.uid, 0):
+                raise Reversed(
+                    f"the API server has {thing.kind_name} {meta.namespace}/{meta.name} as it was at version "
+                    f"{meta.version}, and has told of a later one, or of its end: its etcd was restored from an "
+                    "earlier state"
+                )
+        return listed
 
     def _learn_missed(self, listed: Sequence[Resource]) -> int:
         return sum(self._count(thing) for thing in listed if self._view.learn(thing))

@@ -6,7 +6,7 @@ decides on a picture older than its own last action. Writes under way are reserv
 
 import itertools
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 
 from controller.core.members import Member, MemberState
 from controller.core.plan import Ref
@@ -92,6 +92,10 @@ class View:
     def is_news(self, uid: str, version: int, deleted: bool) -> bool:
         """Whether an event can teach anything: most only repeat the answer to a write of our own."""
         return uid not in self._tombstones and (deleted or version > self._versions.get(uid, -1))
+
+    def memory(self) -> tuple[Mapping[str, int], Set[str]]:
+        """The version of each object by its uid, and the uids of what is gone, as of now."""
+        return dict(self._versions), set(self._tombstones)
 
     def known(self, thing: Resource) -> Resource | None:
         """What is known under the name of that object."""

@@ -1,9 +1,18 @@
 """What is handed over to the ledger, and when."""
 
+from random import Random
+
 from controller.reconcile.bookkeeping import Bookkeeper
+from controller.reconcile.loop import Controller, Ports
 from controller.reconcile.view import View
 from tests.core.builders import NOW, claim, instance, pool
+from tests.doubles import virtualtime
+from tests.doubles.backend import Machines
+from tests.doubles.cluster import ApiServer, MemoryCluster
+from tests.doubles.inmemory_runtime import MemoryRuntime, Programs
 from tests.doubles.ledger import InMemoryLedger
+from tests.doubles.wire import Direct
+from tests.reconcile.clockwork import in_virtual_time
 
 
 def ledger_of(capacity: int = 10_000) -> InMemoryLedger:
@@ -65,3 +74,22 @@ def test_another_object_of_the_same_name_is_another_one() -> None:
         ("uid-wish", "Gone"),
         ("uid-second", "Created"),
     ]
+
+
+@in_virtual_time
+async def test_what_went_while_nobody_led_is_handed_over_with_its_end() -> None:
+    """A standby's watch told of a claim, and of its end nobody."""
+    view, ledger = View(), ledger_of()
+    view.learn(claim("withdrawn"))
+    server = ApiServer(virtualtime.now)
+    ports = Ports(
+        cluster=MemoryCluster(server, Direct()),
+        runtime=MemoryRuntime(Programs(Machines(Random(0))), Direct()),
+        backends={},
+        clock=virtualtime.now,
+        random=Random(0),
+        ledger=ledger,
+    )
+    await Controller(ports, view=view).fill()
+
+    assert transitions(ledger) == [("uid-withdrawn", "Created"), ("uid-withdrawn", "Gone")]

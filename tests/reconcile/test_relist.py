@@ -1,13 +1,13 @@
 """The slow comparison of the view with the API server."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TypeVar
 
 import pytest
 from prometheus_client import REGISTRY
 
-from controller.errors import Transient
+from controller.errors import Reversed, Transient
 from controller.model import AgentClaim, AgentInstance, AgentPool, Resource
 from controller.reconcile.relist import LAG_SECONDS, Relist
 from controller.reconcile.view import View
@@ -179,3 +179,49 @@ async def test_it_compares_for_ever_and_outlives_an_api_server_that_is_away() ->
     await asyncio.sleep(600)
     assert place.agrees()
     await cancelled(task)
+
+
+def knows_of_a_later_state(place: Place) -> None:
+    thing = place.view.instances["default", "one"]
+    later = thing.metadata.model_copy(update={"resource_version": "999999999"})
+    place.view.learn(thing.model_copy(update={"metadata": later}))
+
+
+def knows_of_its_end(place: Place) -> None:
+    place.view.forget(place.view.claims["default", "wish"])
+
+
+@pytest.mark.parametrize("happened", [knows_of_a_later_state, knows_of_its_end])
+@pytest.mark.parametrize("look", ["fill", "compare", "run", "fill_whenever"])
+@in_virtual_time
+async def test_a_list_that_is_older_than_what_was_known_before_shows_that_the_api_server_went_back(
+    look: str, happened: Callable[[Place], None]
+) -> None:
+    place, asked = Place(), asyncio.Event()
+    place.learn_everything()
+    happened(place)
+    asked.set()
+    before = tuple(place.view.everything())
+    looks: dict[str, Callable[[], Coroutine[object, object, object]]] = {
+        "fill": place.relist.fill,
+        "compare": place.relist.compare,
+        "run": place.relist.run,
+        "fill_whenever": lambda: place.relist.fill_whenever(asked),
+    }
+    with pytest.raises(Reversed, match="its etcd was restored"):
+        await looks[look]()
+    assert tuple(place.view.everything()) == before
+
+
+@in_virtual_time
+async def test_what_happens_while_a_list_is_under_way_shows_nothing() -> None:
+    place = Place()
+    place.learn_everything()
+
+    def delete() -> None:
+        place.wire.after_list = lambda: None
+        place.view.forget(next(iter(place.view.pools.values())))
+        knows_of_a_later_state(place)
+
+    place.wire.after_list = delete
+    await place.relist.fill()
