@@ -10,6 +10,7 @@ from controller.core.claimstatus import claim_status, ended, ref_of, too_late, u
 from controller.core.invite import wrong_network
 from controller.core.plan import (
     AskAcceptance,
+    AskRivals,
     ClaimAction,
     Conclude,
     Delete,
@@ -101,6 +102,8 @@ class ObservedClaim:
     claim: AgentClaim
     pool: PoolView | None
     assigned: Assigned | None
+    rivals: tuple[Assigned, ...] = ()
+    """The instances that name it, where there are several, and it is not known which of them was asked."""
     outcome: ProvisionOutcome | None = None
     accepted_conversation: str | None = None
     asked_at: datetime | None = None
@@ -175,7 +178,9 @@ def _living(seen: ObservedClaim, now: datetime) -> ClaimPlan:
     expires = expiry(claim, seen.pool)
     if expires is not None and now >= expires:
         return ended(seen, ClaimPhase.EXPIRED, "LifetimeOver", "its lifetime is over; the agent is destroyed", now)
-    if seen.assigned is not None and not seen.assigned.deleting:
+    if seen.rivals and not too_late(seen, now):
+        plan = _among_rivals(seen, now)
+    elif seen.assigned is not None and not seen.assigned.deleting:
         plan = _with_instance(seen, seen.assigned, now)
     elif status.phase is not None and status.phase.provisioned:
         message = f"its instance {status.instance} was deleted; create another claim for another agent"
@@ -207,6 +212,15 @@ def _with_instance(seen: ObservedClaim, instance: Assigned, now: datetime) -> Cl
     if too_late(seen, now):
         return _bind_timeout(seen, now)
     return _provision(seen, instance, outcome, now)
+
+
+def _among_rivals(seen: ObservedClaim, now: datetime) -> ClaimPlan:
+    """Whoever asked one of them is gone: were it not found out which, the claim could get a second conversation."""
+    due = 0.0 if seen.asked_at is None else ACCEPTANCE_SECONDS - (now - seen.asked_at).total_seconds()
+    if due > 0:
+        return Plan(look_again_in=due)
+    asked = tuple((each.ref, each.url) for each in seen.rivals if each.url is not None)
+    return Plan(actions=(AskRivals(ref_of(seen), asked),))
 
 
 def _provision(seen: ObservedClaim, instance: Assigned, outcome: ProvisionOutcome | None, now: datetime) -> ClaimPlan:

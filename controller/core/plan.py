@@ -166,6 +166,15 @@ class AskAcceptance:
 
 
 @dataclass(frozen=True, slots=True)
+class AskRivals:
+    """Ask the instances that name one claim which of them has its conversation: late writes can make two."""
+
+    claim: Ref
+    instances: tuple[tuple[Ref, str], ...]
+    """With their addresses."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndOrphan:
     """Have a backend end a remote that nobody owns."""
 
@@ -177,7 +186,7 @@ PoolAction = Bind | Create | Delete | Reject
 InstanceAction = (
     Launch | Probe | Pause | Resume | Rename | LearnToken | SettleToken | Terminate | Conclude | Release | Delete
 )
-ClaimAction = Provision | AskAcceptance | Delete | Hold | Conclude | LetGo
+ClaimAction = Provision | AskAcceptance | AskRivals | Delete | Hold | Conclude | LetGo
 Action = PoolAction | InstanceAction | ClaimAction | EndOrphan
 
 

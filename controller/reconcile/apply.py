@@ -7,6 +7,7 @@ from typing import assert_never
 from controller.core.claim import Rejection
 from controller.core.plan import (
     AskAcceptance,
+    AskRivals,
     Bind,
     ClaimAction,
     Conclude,
@@ -145,6 +146,8 @@ class Apply:
                 await self._provisioner.provision(action)
             case AskAcceptance():
                 await self._provisioner.ask_acceptance(action)
+            case AskRivals():
+                await self._provisioner.ask_rivals(action)
             case Hold():
                 await self._writes.hold(action.claim)
             case Conclude():

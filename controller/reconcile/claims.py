@@ -72,6 +72,7 @@ class ClaimPass:
             claim=claim,
             pool=self._pool(pool) if pool is not None else None,
             assigned=self._assigned(holder) if holder is not None else None,
+            rivals=self._rivals(claim, facts),
             outcome=facts.outcome,
             accepted_conversation=facts.accepted_conversation,
             asked_at=facts.asked_at,
@@ -85,12 +86,23 @@ class ClaimPass:
 
     def _holder(self, claim: AgentClaim, facts: ClaimFacts) -> AgentInstance | None:
         """The instance that names the claim; of two, which late writes can make, the one that was asked already."""
-        phase, asked = claim.status.phase, facts.outcome
+        phase, asked = claim.status.phase, facts.outcome.instance_uid if facts.outcome is not None else facts.chosen
         if asked is not None and (phase is None or not phase.provisioned):
             for instance in self._view.holders(claim.metadata.uid):
-                if instance.metadata.uid == asked.instance_uid and not self._view.is_going(instance):
+                if instance.metadata.uid == asked and not self._view.is_going(instance):
                     return instance
         return self._view.holder(claim.metadata.uid)
+
+    def _rivals(self, claim: AgentClaim, facts: ClaimFacts) -> tuple[core.Assigned, ...]:
+        """Those that may all be the claim's; none, once it is known which is."""
+        status, holders = claim.status, self._view.holders(claim.metadata.uid)
+        known = facts.outcome is not None or facts.chosen is not None
+        if len(holders) < 2 or known or (status.phase is not None and status.phase.provisioned):
+            return ()
+        retired = status.instance if status.phase is ClaimPhase.PENDING else None
+        rivals = [self._assigned(each) for each in holders if each.metadata.name != retired]
+        usable = tuple(each for each in rivals if each.url and not each.deleting and each.crashed is None)
+        return usable if len(usable) > 1 else ()
 
     def _assigned(self, instance: AgentInstance) -> core.Assigned:
         meta, status = instance.metadata, instance.status

@@ -59,8 +59,11 @@ class ClaimFacts:
 
     first_seen_at: datetime | None = None
     outcome: ProvisionOutcome | None = None
+    chosen: str | None = None
+    """The uid of the one, of several instances that name it, that is the claim's."""
     accepted_conversation: str | None = None
     asked_at: datetime | None = None
+    """When an instance was last asked for its conversation."""
     rejection: Rejection | None = None
     status_written_at: datetime | None = None
 

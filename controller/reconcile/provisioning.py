@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from controller.core.claim import ProvisionOutcome
-from controller.core.plan import AskAcceptance, Provision
+from controller.core.plan import AskAcceptance, AskRivals, Provision
 from controller.errors import AgentpoolError, Conflict, Missing, Refused, Transient
 from controller.model import DEFAULT_INSTRUCTIONS, AgentClaim, AgentInstance
 from controller.ports import Cluster, Endpoint, Provisioned, ProvisionOrder, Runtime
@@ -152,6 +152,24 @@ class Provisioner:
         except AgentpoolError:
             # The health check of the instance says what is wrong with it; here it is only asked again later.
             facts.accepted_conversation = None
+
+    async def ask_rivals(self, action: AskRivals) -> None:
+        """Find out which of them was asked for the claim's conversation by an operator that is gone."""
+        facts = self._facts.claims[action.claim.uid]
+        facts.asked_at = self._clock()
+        having = []
+        for ref, url in action.instances:
+            instance = self._view.instance_by_uid.get(ref.uid)
+            if instance is None:
+                return
+            try:
+                if await self._tokens.ask(instance, url, self._conversation) is not None:
+                    having.append(ref)
+            except Refused:
+                continue  # nor has it taken an order of ours
+            except AgentpoolError:
+                return  # asked again; if it stays away its health check says so, and it is out of the question
+        facts.chosen = min(having or [ref for ref, _ in action.instances], key=lambda ref: ref.name).uid
 
     async def _instructions(self, claim: AgentClaim) -> str:
         source, namespace = claim.spec.instructions_from, claim.metadata.namespace

@@ -16,13 +16,15 @@ from controller.core.claim import (
     Rejection,
     decide,
 )
-from controller.core.plan import AskAcceptance, Delete, Provision
+from controller.core.plan import AskAcceptance, AskRivals, Delete, Provision, Ref
 from controller.model import AgentClaim, ClaimPhase, ClaimStatus, Network
 from tests.core.builders import NOTHING, NOW, QUEUEING, at, claim, condition, ref, with_status
 
 WISH, ONE = ref("wish"), ref("one")
 URL = "http://127.0.0.1:9000"
 MINE = Assigned(ONE, URL)
+TWO = Ref("default", "two", "uid-two")
+OTHER = Assigned(TWO, URL)
 BOUND = {"phase": "Bound", "instance": "one", "conversationId": "c-1", "inviteUrl": "https://x/i", "boundAt": NOW}
 PENDING_ACCEPTANCE = {"phase": "PendingAcceptance", "instance": "one", "joined": True}
 DONE = ProvisionOutcome("uid-one", "done", NOW, NOW, conversation_id="c-1", invite_url="https://x/i", joined=False)
@@ -268,6 +270,23 @@ class TestProvisioning:
     def test_an_answer_that_came_just_in_time_is_not_thrown_away(self) -> None:
         seen = observed(claim(bindTimeoutSeconds=5), assigned=MINE, outcome=DONE)
         assert status_of(decide(seen, at(9))).phase is ClaimPhase.BOUND
+
+
+class TestRivals:
+    """Two instances name the claim, since a binding arrived late, and whoever asked one of them is gone."""
+
+    def test_they_are_asked_first_which_of_them_has_the_conversation(self) -> None:
+        seen = observed(assigned=MINE, rivals=(MINE, OTHER))
+        assert decide(seen, NOW).actions == (AskRivals(WISH, ((ONE, URL), (TWO, URL))),)
+
+    def test_they_are_asked_again_now_and_then_until_all_have_answered(self) -> None:
+        seen = observed(assigned=MINE, rivals=(MINE, OTHER), asked_at=NOW)
+        assert (decide(seen, at(0.5)).actions, decide(seen, at(0.5)).look_again_in) == ((), 1.5)
+        assert decide(seen, at(2)).actions != ()
+
+    def test_they_are_not_waited_for_beyond_the_time_in_which_a_claim_is_to_be_bound(self) -> None:
+        pool = replace(QUEUEING, bind_timeout_seconds=5)
+        assert reason_of(decide(observed(pool=pool, assigned=None, rivals=(MINE, OTHER)), at(6))) == "BindTimeout"
 
 
 class TestAcceptance:

@@ -129,3 +129,34 @@ def test_a_finalizer_that_somebody_adds_while_ours_is_taken_off_stays() -> None:
         await world.rest()
 
     tell(story)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_binding_that_arrives_before_its_leader_dies_untold_makes_no_second_conversation(seed: int) -> None:
+    """Whoever leads next finds two instances that name the claim, and nobody knows which of them was asked."""
+
+    async def story(world: World) -> None:
+        world.server.observers.append(lambda _: world.invariants.violations.clear())
+        world.create_pool(minIdle=2, maxTotal=6)
+        world.start()
+        await world.until_warm(2)
+
+        def arrive() -> None:
+            claim = world.claim("mine")
+            spare = next(instance for instance in world.instances() if instance.spec.claim_ref is None)
+            reference = {"name": "mine", "uid": claim.metadata.uid, "agentName": "Assistant"}
+            patch = {"spec": {"claimRef": reference}}
+            world.server.patch(AgentInstance, NAMESPACE, spare.metadata.name, patch, by="a leader of old")
+
+        world.weather.ambush("provision .*", arrive)
+        world.doom(1, "before", r"patch agentclaims mine status")
+        world.create_claim("mine")
+        await world.death()
+        assert len(world.programs.made) == 1
+        world.start()
+        await world.until_phase("mine", ClaimPhase.BOUND)
+        await world.rest()
+        assert len(world.programs.made) == 1
+        assert len([each for each in world.instances() if each.spec.claim_ref is not None]) == 1
+
+    tell(story, seed)
