@@ -102,8 +102,6 @@ class ObservedClaim:
     claim: AgentClaim
     pool: PoolView | None
     assigned: Assigned | None
-    rivals: tuple[Assigned, ...] = ()
-    """The instances that name it, where there are several, and it is not known which of them was asked."""
     outcome: ProvisionOutcome | None = None
     accepted_conversation: str | None = None
     asked_at: datetime | None = None
@@ -115,6 +113,8 @@ class ObservedClaim:
     status_written_at: datetime | None = None
     account: Account = field(default_factory=Account)
     """What the ledger has of it."""
+    rivals: tuple[Assigned, ...] = ()
+    """The instances that name it, where there are several, and it is not known which of them was asked."""
 
 
 ClaimPlan = Plan[ClaimAction, ClaimStatus]
