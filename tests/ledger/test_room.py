@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
@@ -85,6 +86,32 @@ async def test_what_the_disk_does_not_give_back_is_derived_again(
         await soon(ledger.settled("uid-wish"))
         assert sorted(keys_in(ledger_url)) == sorted(WISH)
         assert listener.missed_uids == ["uid-wish"]
+
+
+async def test_a_place_of_the_disk_that_cannot_be_read_holds_nobody_up_and_is_used_no_more(
+    options: LedgerOptions,
+    clock: Clock,
+    ledger_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    given, listener = os.pread, Listener()
+
+    def pread(descriptor: int, length: int, offset: int) -> bytes:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "000000000001.spool":
+            raise OSError(errno.EIO, "Input/output error")
+        return given(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    async with at_work(open_ledger(options, clock)) as ledger:
+        listener.on_missed = lambda uid: ledger.record(derive(None, BOUND))
+        ledger.listen(listener)
+        ledger.record(derive(None, BOUND))
+        await soon(ledger.settled("uid-wish"))
+        assert keys_in(ledger_url) == WISH
+        await well(ledger)
+    assert listener.missed_uids == ["uid-wish"]
+    assert caplog.text.count("000000000001.spool cannot be read again: Input/output error") == 1
 
 
 class _Feeble(Database):
