@@ -244,6 +244,28 @@ async def test_content_is_kept_only_where_that_is_wanted(
     assert "canary" not in caplog.text
 
 
+async def test_content_that_waits_on_disk_is_not_sent_once_it_is_not_wanted_any_more(
+    line: Line, options: LedgerOptions, clock: Clock, ledger_url: str
+) -> None:
+    line.refuses = True
+    named = claim("named", meta={"labels": {"content": "none"}})
+    async with at_work(open_ledger(replace(options, store_content=True), clock)) as ledger:
+        ledger.record(derive(None, PRIVATE))
+        ledger.record(derive(None, named))
+    line.refuses = False
+    async with at_work(open_ledger(options, clock)) as ledger:
+        await soon(ledger.settled("uid-wish"))
+        await soon(ledger.settled("uid-named"))
+    sent = [str(rows(ledger_url, f"SELECT * FROM agentpool.{table}")) for table in ("claim_history", "claims")]
+    assert "canary" not in "".join(sent)
+    assert rows(ledger_url, "SELECT message FROM agentpool.claim_history WHERE transition = 'PendingAcceptance'") == [
+        ("waiting at (not stored) for somebody",)
+    ]
+    assert rows(ledger_url, "SELECT about -> 'labels' FROM agentpool.claims WHERE name = 'named'") == [
+        ({"content": "none"},)
+    ]
+
+
 async def test_no_password_is_ever_shown(
     options: LedgerOptions, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
