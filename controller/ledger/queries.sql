@@ -183,6 +183,11 @@ JOIN pg_class whole ON whole.oid = inhparent
 WHERE whole.oid IN ('agentpool.claim_history'::regclass, 'agentpool.instance_history'::regclass)
 ORDER BY right(part.relname, 7), whole.relname;
 
+-- name: keep_writers_out
+-- In the order in which "record" takes them, or the two could wait for each other; history as strictly as DROP will.
+LOCK TABLE ONLY agentpool.claim_history, ONLY agentpool.instance_history IN ACCESS EXCLUSIVE MODE;
+LOCK TABLE agentpool.claims, agentpool.instances IN SHARE ROW EXCLUSIVE MODE;
+
 -- name: alive
 SELECT (SELECT count(*) FROM agentpool.claims
         WHERE gone_at IS NULL AND created >= %(first)s AND created < %(next)s),
