@@ -261,15 +261,18 @@ def usage(by: str, **options: Any) -> None:
 @ledger.command("prune")
 @click.option("--before", type=_Moment(), required=True, metavar="DATE", help="Drop months that ended by then.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
-def prune_command(before: datetime, dry_run: bool) -> None:
+@click.option("--even-open", is_flag=True, help="Drop also months with something that was never seen to end.")
+def prune_command(before: datetime, dry_run: bool, even_open: bool) -> None:
     """Drop old history, by whole months of creation (in UTC).
 
-    A month is kept while a claim or an instance that was made in it is still there. Needs the owner of the schema.
+    A month is kept while a claim or an instance that was made in it is still there, as far as the ledger knows: what
+    went unseen, as by a restore of etcd or with finalizers that were taken off by hand, keeps it until --even-open.
+    Needs the owner of the schema.
     """
     from controller.commands.ledger import prune_ledger
 
     settings = settings_of({})
-    Invocation().run(lambda: prune_ledger(before, dry_run, settings), tidies=False)
+    Invocation().run(lambda: prune_ledger(before, dry_run, even_open, settings), tidies=False)
 
 
 def _wanted(

@@ -125,9 +125,9 @@ async def show_usage(wanted: Wanted, by: str, settings: Settings) -> None:
     put_out(written(answer, wanted.form, {"subject": by.upper()} | _USAGE))
 
 
-async def prune_ledger(before: datetime, dry_run: bool, settings: Settings) -> None:
+async def prune_ledger(before: datetime, dry_run: bool, even_open: bool, settings: Settings) -> None:
     """Drop old months, and say what was done with each."""
-    months = await prune(_url(settings), before, dry_run=dry_run)
+    months = await prune(_url(settings), before, dry_run=dry_run, even_open=even_open)
     if not months:
         click.echo(f"no month of history ended by {before:%Y-%m-%d}: nothing to drop")
         return
@@ -136,9 +136,11 @@ async def prune_ledger(before: datetime, dry_run: bool, settings: Settings) -> N
 
 
 def _decided(month: Month, dry_run: bool) -> str:
+    open_ones = f"{month.claims} claims and {month.instances} instances that were made in it"
     if month.dropped:
-        return "would be dropped" if dry_run else "dropped"
-    return f"kept: {month.claims} claims and {month.instances} instances that were made in it are still there"
+        decided = "would be dropped" if dry_run else "dropped"
+        return f"{decided}, with {open_ones} and never seen to end" if month.claims or month.instances else decided
+    return f"kept: {open_ones} are still there, or never seen to end: if you know that they are gone, add --even-open"
 
 
 def _url(settings: Settings) -> str:

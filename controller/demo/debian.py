@@ -14,13 +14,13 @@ def why_not() -> str | None:
     return f"there is no {lacking[0]} to fetch it with" if lacking else None
 
 
-def unpack_postgres(folder: Path) -> Path:
-    """The root below which Debian's newest Postgres is, with what it needs and this host lacks.
+def unpack_postgres(folder: Path) -> None:
+    """Have Debian's newest Postgres below ``root_below(folder)``, with what it needs and this host lacks.
 
     Raises ``OSError`` or ``subprocess.SubprocessError`` when packages cannot be had.
     """
-    root, packages = folder / "root", folder / "packages"
-    for name in ("lists/partial", "cache/archives/partial", "packages", "root"):
+    packages, unpacking = folder / "packages", folder / "unpacking"
+    for name in ("lists/partial", "cache/archives/partial", "packages", "unpacking"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     # apt's own folders belong to root, and may be empty, as they are in containers.
     own = ["-o", f"Dir::State::lists={folder / 'lists'}", "-o", f"Dir::Cache={folder / 'cache'}"]
@@ -34,9 +34,15 @@ def unpack_postgres(folder: Path) -> Path:
     names = [file.split("_")[0] for file in files]
     _run(["apt-get", *own, "-qq", "download", *names], packages)
     for package in packages.glob("*.deb"):
-        _run(["dpkg-deb", "--extract", str(package), str(root)], folder)
+        _run(["dpkg-deb", "--extract", str(package), str(unpacking)], folder)
     shutil.rmtree(packages)
-    return root
+    # Only now, so that half of it is never taken for the whole by who finds it there.
+    unpacking.rename(root_below(folder))
+
+
+def root_below(folder: Path) -> Path:
+    """The root of what was unpacked: there only once it is whole."""
+    return folder / "root"
 
 
 def libraries(root: Path) -> str:

@@ -107,7 +107,9 @@ class PrivatePostgres:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def _found(self) -> Path:
-        """The folder of its programs: fetched where the host has none."""
+        """The folder of its programs: fetched where the host has none, once for all who have this directory."""
+        if self._programs is None:
+            self._programs = self._unpacked()
         if self._programs is None:
             try:
                 self._programs = _binaries()
@@ -115,21 +117,29 @@ class PrivatePostgres:
                 self._programs = self._fetched()
         return self._programs
 
+    def _unpacked(self) -> Path | None:
+        """What was fetched for this directory, maybe by the process that started it; ``None`` if nothing was."""
+        root = debian.root_below(self.directory / "package")
+        found = sorted((_version(path.parent), path.parent) for path in root.glob("usr/lib/postgresql/*/bin/initdb"))
+        if not found:
+            return None
+        self.origin, self._libraries = "Debian's package, unpacked for it", debian.libraries(root)
+        return found[-1][1]
+
     def _fetched(self) -> Path:
         if (lack := debian.why_not()) is not None:
             raise LackingError(f"there is no Postgres {OLDEST} or later, and {lack}: install it, or set DATABASE_URL")
         try:
-            root = debian.unpack_postgres(self.directory / "package")
+            debian.unpack_postgres(self.directory / "package")
         except (OSError, subprocess.SubprocessError) as error:
             raise LackingError(
                 f"there is no Postgres {OLDEST} or later, and Debian's package cannot be had ({error}): install it, "
                 "or set DATABASE_URL"
             ) from None
-        self.origin, self._libraries = "Debian's package, unpacked for it", debian.libraries(root)
-        found = sorted((_version(path.parent), path.parent) for path in root.glob("usr/lib/postgresql/*/bin/initdb"))
-        if not found:
+        programs = self._unpacked()
+        if programs is None:
             raise LackingError("Debian's package of Postgres holds no server: install one, or set DATABASE_URL")
-        return found[-1][1]
+        return programs
 
     def _control(self, binaries: Path, user: pwd.struct_passwd | None, *arguments: str) -> None:
         self._run(binaries, user, ["pg_ctl", "-D", str(self._data), "-w", "-t", "60", *arguments])

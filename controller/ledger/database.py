@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakSet
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from controller.errors import Transient
+from controller.errors import Refused, Transient
 from controller.ledger.queries import query
 from controller.ledger.schema import check_version, migrate, schema_version
 from controller.ledger.troubles import explained, where
@@ -32,6 +33,8 @@ class Database:
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
         self._months: set[tuple[int, int]] = set()
         self._in_use: set[AsyncConnection[Any]] = set()
+        self._humble: WeakSet[AsyncConnection[Any]] = WeakSet()
+        """Those that have no rights but what the operator needs."""
 
     @property
     def place(self) -> str:
@@ -43,14 +46,16 @@ class Database:
         await migrate(self.conninfo)
 
     async def check(self) -> None:
-        """Whether it answers, and has the schema that this program is made for."""
+        """Whether it answers, has the schema that this program is made for, and is written to as by an operator."""
         async with self._connection() as connection:
             check_version(await schema_version(connection), self.conninfo)
+            await self._leave_rights_behind(connection)
 
     async def write(self, items: list[bytes]) -> int:
         """Take in a batch, all or nothing; answers how many were new."""
         months = {_month(item) for item in items} - self._months
         async with self._connection() as connection:
+            await self._leave_rights_behind(connection)
             for year, month in sorted(months):
                 moment = datetime(year, month, 1, tzinfo=UTC)
                 await connection.execute(query("ensure_month"), {"moment": moment})
@@ -75,6 +80,22 @@ class Database:
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.close(timeout=2.0)
+
+    async def _leave_rights_behind(self, connection: AsyncConnection[Any]) -> None:
+        """Put on the operator's role. ``Refused``: that cannot be, and with its own rights it could alter history."""
+        # Not when it is opened: the role may be made, or granted, while it is there.
+        if connection in self._humble:
+            return
+        await connection.execute(query("put_on_role"))
+        cursor = await connection.execute(query("who_could_alter"))
+        row = await cursor.fetchone()
+        if row is not None:
+            raise Refused(
+                "TooManyRights",
+                f"in {self.place} the ledger comes with the rights of an owner, who could alter history, and may not "
+                f"put on the role agentpool_operator to leave them behind: run 'GRANT agentpool_operator TO {row[0]}'",
+            )
+        self._humble.add(connection)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
@@ -125,9 +146,8 @@ class Database:
 
 
 async def _begin(connection: AsyncConnection[Any]) -> None:
-    """Limit what it may wait for, and leave rights behind that the operator does not need, where that is possible."""
+    """Limit what it may wait for."""
     await connection.execute(query("begin_session"))
-    await connection.execute(query("put_on_role"))
 
 
 def _month(item: bytes) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from controller import metrics
 from controller.core.backoff import backoff
 from controller.core.transitions import Record
 from controller.errors import AgentpoolError
+from controller.ledger.content import without_content
 from controller.ledger.database import Database
 from controller.ledger.delivery import Delivery
 from controller.ledger.entries import Entry, entry_of
@@ -220,7 +221,7 @@ class PostgresLedger:
         self._trouble = sentence
 
     async def _send(self, batch: list[Item]) -> None:
-        items = [item.item if item.slot is None else self._spool.read(item.slot) for item in batch]
+        items = [self._json_of(item) for item in batch]
         lost = [item for item, content in zip(batch, items, strict=True) if not content]
         began = time.monotonic()
         await self._delivery.write([content for content in items if content])
@@ -232,6 +233,14 @@ class PostgresLedger:
         self._spool.delivered([item.slot for item in batch if item.slot is not None])
         for uid in done:
             self._tell_settled(uid)
+
+    def _json_of(self, item: Item) -> bytes:
+        """What is sent of it; empty when the disk does not give it back."""
+        if item.slot is None:
+            return item.item
+        found = self._spool.read(item.slot)
+        # It may be there since a time when content was to be stored.
+        return found if self._store_content else without_content(found)
 
     def _offer_room(self) -> None:
         """Have what was missed handed over again, once enough was delivered."""

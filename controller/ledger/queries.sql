@@ -13,8 +13,18 @@ SELECT set_config('application_name', 'agentpool ledger', false), set_config('ti
        set_config('default_transaction_read_only', 'on', false), set_config('statement_timeout', '120s', false);
 
 -- name: put_on_role
+-- Since Postgres 16 a membership may be one that does not let its member put on the role.
 SELECT set_config('role', rolname, false) FROM pg_roles
-WHERE rolname = 'agentpool_operator' AND pg_has_role(current_user, oid, 'MEMBER');
+WHERE rolname = 'agentpool_operator' AND pg_has_role(
+    session_user, oid, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END);
+
+-- name: who_could_alter
+-- Of whoever has not put on the role: who logged in, if that one has the rights of an owner.
+SELECT quote_ident(session_user) WHERE current_user <> 'agentpool_operator' AND EXISTS (
+    SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE pg_class.oid IN ('agentpool.claim_history'::regclass, 'agentpool.instance_history'::regclass,
+                           'agentpool.claims'::regclass, 'agentpool.instances'::regclass)
+      AND (pg_has_role(current_user, relowner, 'USAGE') OR pg_has_role(current_user, nspowner, 'USAGE')));
 
 -- name: ensure_month
 SELECT agentpool.ensure_month(%(moment)s);
@@ -172,6 +182,11 @@ JOIN pg_class part ON part.oid = inhrelid
 JOIN pg_class whole ON whole.oid = inhparent
 WHERE whole.oid IN ('agentpool.claim_history'::regclass, 'agentpool.instance_history'::regclass)
 ORDER BY right(part.relname, 7), whole.relname;
+
+-- name: keep_writers_out
+-- In the order in which "record" takes them, or the two could wait for each other; history as strictly as DROP will.
+LOCK TABLE ONLY agentpool.claim_history, ONLY agentpool.instance_history IN ACCESS EXCLUSIVE MODE;
+LOCK TABLE agentpool.claims, agentpool.instances IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: alive
 SELECT (SELECT count(*) FROM agentpool.claims

@@ -10,7 +10,8 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.sql import SQL
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.sql import SQL, Identifier
 
 from controller.errors import Misconfigured, Refused
 from controller.ledger.queries import query
@@ -137,8 +138,10 @@ def _compare(applied: dict[int, str], steps: Sequence[Migration], conninfo: str)
 def _lacking(error: Exception, conninfo: str) -> str:
     said = str(error).strip().splitlines()[0]
     if "create role" in said:
+        user = conninfo_to_dict(conninfo).get("user")
+        member = Identifier(str(user)).as_string() if user else "that user"
         return (
             f"the user of DATABASE_URL may not create roles in {where(conninfo)}: have somebody who may run "
-            "'CREATE ROLE agentpool_operator NOLOGIN' first, and try again"
+            f"'CREATE ROLE agentpool_operator NOLOGIN' and 'GRANT agentpool_operator TO {member}' first, and try again"
         )
     return f"the ledger cannot be migrated in {where(conninfo)} ({said}): come as a user that may create schemas there"

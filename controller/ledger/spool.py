@@ -41,7 +41,7 @@ class _Segment:
         self.size = os.fstat(self.fd).st_size
         self.waiting = 0
         self.sealed = False
-        """Nothing more is appended, since nobody knows what stands at its end."""
+        """Nothing more is appended, since nobody knows what stands at its end, or it cannot be read."""
 
     def cut(self, size: int) -> None:
         """Have it end there."""
@@ -116,8 +116,15 @@ class Spool:
         return slots
 
     def read(self, slot: Slot) -> bytes:
-        """The JSON of the entry there; empty when the disk gives back something else."""
-        line = os.pread(self._segments[slot.segment].fd, slot.length, slot.offset)
+        """The JSON of the entry there; empty when the disk gives back nothing, or something else."""
+        segment = self._segments[slot.segment]
+        try:
+            line = os.pread(segment.fd, slot.length, slot.offset)
+        except OSError as error:
+            if not segment.sealed:
+                log.warning("what waits in %s cannot be read again: %s", segment.path, error.strerror)
+            segment.sealed = True
+            return b""
         entry = parsed(line)
         return entry.item if entry is not None else b""
 

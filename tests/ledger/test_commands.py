@@ -126,7 +126,17 @@ def test_prune_says_what_it_did(terminal: Terminal, database_url: str) -> None:
 
 def test_prune_says_what_it_kept_and_why(terminal: Terminal) -> None:
     done = terminal.run("ledger", "prune", "--before", "2027-01-01", "--dry-run")
-    assert b"2026-03  kept: 2 claims and 1 instances that were made in it are still there" in done.out
+    told = b"2026-03  kept: 2 claims and 1 instances that were made in it are still there, or never seen to end"
+    assert told in done.out
+    assert b"if you know that they are gone, add --even-open" in done.out
+
+
+def test_prune_drops_what_was_never_seen_to_end_where_it_is_told_to(terminal: Terminal) -> None:
+    prune = ["ledger", "prune", "--before", "2027-01-01", "--even-open"]
+    open_ones = b"with 2 claims and 1 instances that were made in it and never seen to end"
+    assert b"2026-03  would be dropped, " + open_ones in terminal.run(*prune, "--dry-run").out
+    assert b"2026-03  dropped, " + open_ones in terminal.run(*prune).out
+    assert terminal.run(*prune).out == b"no month of history ended by 2027-01-01: nothing to drop\n"
 
 
 @pytest.mark.parametrize(

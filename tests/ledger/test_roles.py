@@ -5,6 +5,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from controller.core.transitions import derive
 from controller.errors import Refused
@@ -14,7 +15,7 @@ from controller.ledger.retention import prune
 from controller.ledger.schema import migrate
 from controller.model import AgentClaim, AgentInstance
 from tests.core.builders import at, claim, instance
-from tests.ledger.conftest import Clock, at_work, execute, keys_in, login, rows, soon
+from tests.ledger.conftest import Clock, at_work, execute, keys_in, login, rows, says, soon, well
 
 ROW = (
     "(uid, transition, ordinal, created, at, seen, namespace, name, pool, version, rank, reason, message, about)"
@@ -113,6 +114,25 @@ async def test_an_operator_that_comes_as_the_owner_leaves_its_rights_behind(
         ledger.record(derive(None, claim()))
         await soon(ledger.settled("uid-wish"))
     assert rows(database_url, "SELECT who FROM agentpool.claim_history") == [("agentpool_operator",)]
+
+
+async def test_an_owner_that_may_not_put_on_the_role_is_told_and_writes_nothing_until_it_may(
+    migrated_url: str, database_url: str, tmp_path: Path, clock: Clock
+) -> None:
+    """Somebody else made the role, as the first database of the server was migrated."""
+    with login(database_url, operator=False) as url:
+        user, database = (conninfo_to_dict(url)[part] for part in ("user", "dbname"))
+        execute(database_url, f"GRANT CREATE ON DATABASE {database} TO {user}")
+        await migrate(url)
+        execute(database_url, "ALTER TABLE agentpool.claim_history ADD COLUMN who text DEFAULT current_user")
+        async with at_work(open_ledger(LedgerOptions(url, tmp_path), clock)) as ledger:
+            ledger.record(derive(None, claim()))
+            await says(ledger, "could alter history", f"run 'GRANT agentpool_operator TO {user}'")
+            assert keys_in(database_url) == []
+            execute(database_url, f"GRANT agentpool_operator TO {user}")
+            await soon(ledger.settled("uid-wish"))
+            await well(ledger)
+        assert rows(database_url, "SELECT who FROM agentpool.claim_history") == [("agentpool_operator",)]
 
 
 async def test_who_is_no_operator_is_told_which_right_is_lacking(ledger_url: str) -> None:

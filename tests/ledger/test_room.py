@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
@@ -85,6 +86,32 @@ async def test_what_the_disk_does_not_give_back_is_derived_again(
         await soon(ledger.settled("uid-wish"))
         assert sorted(keys_in(ledger_url)) == sorted(WISH)
         assert listener.missed_uids == ["uid-wish"]
+
+
+async def test_a_place_of_the_disk_that_cannot_be_read_holds_nobody_up_and_is_used_no_more(
+    options: LedgerOptions,
+    clock: Clock,
+    ledger_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    given, listener = os.pread, Listener()
+
+    def pread(descriptor: int, length: int, offset: int) -> bytes:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "000000000001.spool":
+            raise OSError(errno.EIO, "Input/output error")
+        return given(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    async with at_work(open_ledger(options, clock)) as ledger:
+        listener.on_missed = lambda uid: ledger.record(derive(None, BOUND))
+        ledger.listen(listener)
+        ledger.record(derive(None, BOUND))
+        await soon(ledger.settled("uid-wish"))
+        assert keys_in(ledger_url) == WISH
+        await well(ledger)
+    assert listener.missed_uids == ["uid-wish"]
+    assert caplog.text.count("000000000001.spool cannot be read again: Input/output error") == 1
 
 
 class _Feeble(Database):
@@ -215,6 +242,28 @@ async def test_content_is_kept_only_where_that_is_wanted(
         assert (canary in tables[0]) is stored
         assert (canary.encode() in spooled) is stored
     assert "canary" not in caplog.text
+
+
+async def test_content_that_waits_on_disk_is_not_sent_once_it_is_not_wanted_any_more(
+    line: Line, options: LedgerOptions, clock: Clock, ledger_url: str
+) -> None:
+    line.refuses = True
+    named = claim("named", meta={"labels": {"content": "none"}})
+    async with at_work(open_ledger(replace(options, store_content=True), clock)) as ledger:
+        ledger.record(derive(None, PRIVATE))
+        ledger.record(derive(None, named))
+    line.refuses = False
+    async with at_work(open_ledger(options, clock)) as ledger:
+        await soon(ledger.settled("uid-wish"))
+        await soon(ledger.settled("uid-named"))
+    sent = [str(rows(ledger_url, f"SELECT * FROM agentpool.{table}")) for table in ("claim_history", "claims")]
+    assert "canary" not in "".join(sent)
+    assert rows(ledger_url, "SELECT message FROM agentpool.claim_history WHERE transition = 'PendingAcceptance'") == [
+        ("waiting at (not stored) for somebody",)
+    ]
+    assert rows(ledger_url, "SELECT about -> 'labels' FROM agentpool.claims WHERE name = 'named'") == [
+        ({"content": "none"},)
+    ]
 
 
 async def test_no_password_is_ever_shown(

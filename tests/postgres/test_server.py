@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from controller.demo import postgres
+from controller.demo import debian, postgres
 from tests.postgres import plugin
 
 
@@ -51,6 +51,61 @@ def test_where_the_host_has_none_debians_package_is_unpacked_and_removed(monkeyp
     finally:
         server.remove()
     assert not server.directory.exists()
+
+
+@pytest.mark.skipif(postgres.why_not(fetching=False) is not None, reason="there is no Postgres on this host")
+def test_who_ends_what_another_process_started_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs, fetched = postgres._binaries(), []
+
+    def none() -> Path:
+        raise postgres.LackingError("there is none")
+
+    def unpack(folder: Path) -> None:
+        fetched.append(folder)
+        if len(fetched) > 1:
+            raise OSError("the mirror is gone")
+        version = folder / "root" / "usr" / "lib" / "postgresql" / "15"
+        version.mkdir(parents=True)
+        (version / "bin").symlink_to(programs)
+
+    monkeypatch.setattr(postgres, "_binaries", none)
+    monkeypatch.setattr(debian, "why_not", lambda: None)
+    monkeypatch.setattr(debian, "unpack_postgres", unpack)
+    server = postgres.PrivatePostgres.somewhere()
+    try:
+        server.start()
+        with psycopg.connect(server.url()) as connection:
+            postgres.PrivatePostgres(server.directory).remove()
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("SELECT 1")
+        assert fetched == [server.directory / "package"]
+        assert not server.directory.exists()
+    finally:
+        server.remove()
+
+
+def test_half_a_package_is_never_taken_for_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The download ends while packages are unpacked; then it is tried again."""
+
+    def run(command: list[str], _: Path) -> str:
+        if command[0] == "dpkg-deb":
+            server = Path(command[-1]) / "usr" / "lib" / "postgresql" / "15" / "bin"
+            server.mkdir(parents=True, exist_ok=True)
+            (server / "initdb").touch()
+            if broken:
+                raise OSError("dpkg-deb failed")
+        if "download" in command:
+            (tmp_path / "packages" / "server.deb").touch()
+        return "Depends: postgresql-15" if "depends" in command else ""
+
+    monkeypatch.setattr(debian, "_run", run)
+    broken = True
+    with pytest.raises(OSError, match="dpkg-deb failed"):
+        debian.unpack_postgres(tmp_path)
+    assert not debian.root_below(tmp_path).exists()
+    broken = False
+    debian.unpack_postgres(tmp_path)
+    assert list(debian.root_below(tmp_path).glob("usr/lib/postgresql/*/bin/initdb"))
 
 
 @pytest.mark.parametrize(
