@@ -14,13 +14,14 @@ from controller.__main__ import cli
 from controller.backends.process.homes import Damaged, Homes
 from controller.backends.process.table import marked
 from controller.backends.pull_secrets import login_for
+from controller.calendar import Calendar
 from controller.commands.invocation import settings_of
 from controller.commands.pool_source import pool_from_file
 from controller.core.invite import network_of, wrong_network
 from controller.core.transitions import derive
 from controller.errors import AgentpoolError, Misconfigured, Refused
 from controller.http.webhooks import RailwayWebhooks
-from controller.kube.answers import error_for, lease_in, object_in, page_in, page_version, secret_in, text_in
+from controller.kube.answers import date_in, error_for, lease_in, object_in, page_in, page_version, secret_in, text_in
 from controller.kube.client import parse
 from controller.kube.connection import connect
 from controller.ledger.entries import parsed
@@ -105,6 +106,19 @@ def kube_error(data: bytes) -> None:
     error = error_for(code, body, retry_after or None)
     seconds = getattr(error, "retry_after", None)
     assert seconds is None or 0 <= seconds <= 86400
+
+
+@target(
+    "kube-date",
+    "Fri, 27 Nov 2026 23:00:00 GMT",
+    "Fri, 27 Nov 26 23:00:00 -0100",
+    words="Mon, Feb 29 Dec 9999 0001 99999999999 23:59:60 GMT -0000 +9999 EST",
+)
+def kube_date(data: bytes) -> None:
+    there = date_in(text(data))
+    calendar = Calendar(lambda: 0.0, lambda: 1.8e9)
+    calendar.agree(there)
+    assert there is None or abs((calendar() - there).total_seconds()) <= 30
 
 
 @target(
