@@ -9,6 +9,7 @@ from agent.commands.__main__ import heartbeat, release_agent, request_agent
 from agent.commands.pool_api import CommandError, read_answer, read_text
 from agent.convos import parse_status, says_ready
 from agent.errors import AgentError, SettingsError
+from agent.exchange import Exchange
 from agent.healthcheck import judge
 from agent.invite_link import abridged, check_invite_link
 from agent.loopback.faults import Faults
@@ -94,6 +95,15 @@ def request_head(data: bytes) -> None:
             next_token(request)
 
     loop().run_until_complete(look())
+
+
+@target(
+    "agent-first-message",
+    {"method": "connect", "params": {"auth": {"token": "secret", "other": 1}, "more": "x"}},
+    words='"method" "connect" "params" "auth" "token" "secret" : , { }',
+)
+def first_message(data: bytes) -> None:
+    Exchange(InstanceToken("secret", None), "inner").first_message(data.decode(errors="replace"))
 
 
 @target(
