@@ -24,7 +24,7 @@ from controller.http.webhooks import RailwayWebhooks
 from controller.kube.answers import date_in, error_for, lease_in, object_in, page_in, page_version, secret_in, text_in
 from controller.kube.client import parse
 from controller.kube.connection import connect
-from controller.ledger.entries import parsed
+from controller.ledger.entries import month_of, parsed
 from controller.ledger.spool import Spool
 from controller.model import KINDS, AgentClaim, AgentInstance, Network
 from controller.runtime.answers import conversation_in, convos_provisioned, pool_provisioned, why_unready
@@ -284,7 +284,10 @@ def process_environment(data: bytes) -> None:
 
 
 def _entry() -> bytes:
-    item = b'{"uid":"u","transition":"Created","ordinal":"","seen":"2026-01-01T00:00:00+00:00"}'
+    item = (
+        b'{"uid":"u","transition":"Created","ordinal":"","created":"2026-01-01T00:00:00+00:00",'
+        b'"seen":"2026-01-01T00:00:00+00:00"}'
+    )
     return _summed(item)
 
 
@@ -292,7 +295,8 @@ def _summed(item: bytes) -> bytes:
     return b"%08x %b\n" % (crc32(item), item)
 
 
-@target("ledger-spool", _entry() * 2, _entry()[:-9], b"{}", words="")
+@target("ledger-spool", _entry() * 2, _entry()[:-9], _entry()[9:], b"{}",
+        words='"uid" "transition" "ordinal" "created" "seen" -00- -13- 0000 : , { }')  # fmt: skip
 def ledger_spool(data: bytes) -> None:
     with TemporaryDirectory() as folder:
         Path(folder, "000000000001.spool").write_bytes(data)
@@ -303,6 +307,6 @@ def ledger_spool(data: bytes) -> None:
             for entry, slot in spool.found():
                 assert parsed(entry.line) == entry
                 hash(entry.key)
-                spool.read(slot)
+                hash(month_of(spool.read(slot)))
                 spool.delivered([slot])
             spool.close()
