@@ -29,7 +29,8 @@ from controller.backends.railway.address import read_address as railway_address
 from controller.backends.railway.answers import Answer, judge
 from controller.backends.railway.failures import Rejected
 from controller.backends.railway.failures import sort as sort_rejected
-from controller.backends.railway.names import Names
+from controller.backends.railway.names import CONFIG, Names
+from controller.backends.railway.patch import drift_of
 from controller.errors import AgentpoolError
 from controller.model import BackendSpec, Template
 from controller.ports import LaunchOrder
@@ -229,6 +230,25 @@ def railway_answer(data: bytes) -> None:
         for shape in SHAPES:
             with contextlib.suppress(AgentpoolError):
                 shapes.read(shape, outcome)
+
+
+@target(
+    "railway-drift",
+    {"source": {"image": "i"}, "variables": {"A": {"value": "b"}, "B": {"value": None}, "C": None,
+                                             CONFIG: {"value": '{"A":"0123abcd","":"0123abcd"}'}}},
+    {"source": None, "variables": {CONFIG: {"value": "[[]]"}, "RAILWAY_X": {"value": "y"}}},
+    words=f'"source" "image" "repo" "variables" "value" "{CONFIG}" "A" : , {{ }} [ ]',
+)  # fmt: skip
+def railway_drift(data: bytes) -> None:
+    outcome = judge(Answer(200, {}, b'{"data":{"environment":{"id":"e","config":{"services":{"s":%b}}}}}' % data), "t")
+    if isinstance(outcome, dict):
+        with contextlib.suppress(AgentpoolError):
+            services = shapes.read(shapes.EnvironmentConfigAnswer, outcome).environment.config.services
+            for config in services.values():
+                if config is not None:
+                    drift_of(config)
+    # What another program has stored there, whatever the rest is.
+    drift_of(shapes.ServiceConfig(variables={CONFIG: shapes.Variable(value=data.decode(errors="replace"))}))
 
 
 @target("railway-refusal", "Rate limit: try again in 30 seconds", "Project with id x not found",

@@ -4,6 +4,7 @@ import contextlib
 import io
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import quote
 from zlib import crc32
 
 import click
@@ -24,11 +25,13 @@ from controller.http.webhooks import RailwayWebhooks
 from controller.kube.answers import date_in, error_for, lease_in, object_in, page_in, page_version, secret_in, text_in
 from controller.kube.client import parse
 from controller.kube.connection import connect
+from controller.kube.context import own_namespace
 from controller.ledger.entries import month_of, parsed
 from controller.ledger.spool import Spool
+from controller.ledger.troubles import checked, where
 from controller.model import KINDS, AgentClaim, AgentInstance, Network
 from controller.runtime.answers import conversation_in, convos_provisioned, pool_provisioned, why_unready
-from controller.runtime.transport import Answer, retry_seconds
+from controller.runtime.transport import Answer, _is_address, retry_seconds
 from controller.settings import Settings
 from tests.fuzz.http import loop, received
 from tests.fuzz.target import environment, lines, target, text
@@ -144,6 +147,8 @@ def kubeconfig(data: bytes) -> None:
         path.write_bytes(data)
         with contextlib.suppress(Misconfigured):
             loop().run_until_complete(connect(path, None))
+        for context in (None, "c"):
+            loop().run_until_complete(own_namespace(path, context))
 
 
 @target(
@@ -171,6 +176,17 @@ def runtime_answer(data: bytes) -> None:
     ):
         with contextlib.suppress(AgentpoolError):
             read()
+
+
+@target(
+    "runtime-address",
+    "http://10.0.0.1:8080/pool",
+    "https://h",
+    "http://[::1]:1/",
+    words="http:// https:// [ ] @ : ? # %",
+)
+def runtime_address(data: bytes) -> None:
+    _is_address(text(data))
 
 
 @target("invite-link", "https://dev.convos.org/v2?i=AQ", "https://popup.convos.org.", words="https:// [ ] : @ // .")
@@ -310,3 +326,27 @@ def ledger_spool(data: bytes) -> None:
                 hash(month_of(spool.read(slot)))
                 spool.delivered([slot])
             spool.close()
+
+
+PASSWORD = "Pa55w0rd"
+
+
+@target(
+    "ledger-database",
+    f"postgresql://u:{PASSWORD}@h:5432/d?connect_timeout=3",
+    f"host=h port=1 dbname=d user=u password={PASSWORD}",
+    f"postgresql://u:{PASSWORD}/x@h,[::1]:1,2/d",
+    f"postgresql://u:{PASSWORD}[@h/d",
+    words=f"postgresql:// postgres:// {PASSWORD} host= port= dbname= password= connect_timeout= [ ] @ : / ? # % %00 '",
+)
+def ledger_database(data: bytes) -> None:
+    refused = ""
+    try:
+        where(checked(text(data)))
+    except AgentpoolError as error:
+        refused = str(error)
+    assert PASSWORD not in refused
+    # Whatever a password is made of, written as it is told to be, it is seen nowhere.
+    with contextlib.suppress(AgentpoolError):
+        place = where(checked(f"postgresql://user:{quote(data, safe='')}@host:5432/base"))
+        assert place == "database base at host:5432"
