@@ -78,21 +78,11 @@ class ConvosClient:
 
     async def create(self, request: ProvisionRequest) -> Bound:
         """Create the conversation."""
-        value = await self._bind("/convos/conversation", {"name": request.agent_name, **self._profile(request)})
-        conversation_id, invite_url = value.get("conversationId"), value.get("inviteUrl")
-        if not isinstance(conversation_id, str) or not isinstance(invite_url, str | None):
-            raise AgentError(500, "The gateway created a conversation but its answer does not name it.")
-        return Bound(conversation_id=conversation_id, invite_url=invite_url)
+        return created_in(*await self._bind("/convos/conversation", {"name": request.agent_name}, request))
 
     async def join(self, request: ProvisionRequest) -> Bound:
         """Join the conversation of the request's invite link."""
-        value = await self._bind("/convos/join", {"inviteUrl": request.join_url, **self._profile(request)})
-        conversation_id = value.get("conversationId")
-        if value.get("status") == "joined" and isinstance(conversation_id, str):
-            return Bound(conversation_id=conversation_id, invite_url=None)
-        if value.get("status") in {"waiting_for_acceptance", "pending_acceptance"}:
-            return Bound(conversation_id=None, invite_url=None)
-        raise AgentError(500, "The gateway answered the join with neither a conversation nor a wait for acceptance.")
+        return joined_in(*await self._bind("/convos/join", {"inviteUrl": request.join_url}, request))
 
     def _profile(self, request: ProvisionRequest) -> dict[str, Any]:
         optional = {"profileImage": request.profile_image, "metadata": request.metadata}
@@ -103,16 +93,8 @@ class ConvosClient:
             **{key: value for key, value in optional.items() if value is not None},
         }
 
-    async def _bind(self, path: str, payload: dict[str, Any]) -> dict[str, Any]:
-        status, content_type, body = await self._call("POST", path, payload, BIND_DEADLINE_SECONDS)
-        value = _json_object(content_type, body)
-        if value is None:
-            raise GatewayAwayError(f"the gateway answers {path} with {content_type or 'nothing'} instead of JSON")
-        if status == 200:
-            return value
-        reason = value.get("error")
-        sentence = reason if isinstance(reason, str) else f"The gateway answered {status} without a reason."
-        raise AgentError(status if status in {400, 409} else 500, sentence)
+    async def _bind(self, path: str, payload: dict[str, Any], request: ProvisionRequest) -> tuple[int, str, bytes]:
+        return await self._call("POST", path, {**payload, **self._profile(request)}, BIND_DEADLINE_SECONDS)
 
     async def _call(
         self, method: str, path: str, payload: dict[str, Any] | None, deadline: float
@@ -133,6 +115,37 @@ class ConvosClient:
                 return response.status, response.content_type, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise GatewayAwayError(f"the gateway does not answer {path}: {type(error).__name__}") from error
+
+
+def created_in(status: int, content_type: str, body: bytes) -> Bound:
+    """What a create led to; AgentError with the gateway's own reason when it led to nothing."""
+    value = _done(status, content_type, body, "/convos/conversation")
+    conversation_id, invite_url = value.get("conversationId"), value.get("inviteUrl")
+    if not isinstance(conversation_id, str) or not isinstance(invite_url, str | None):
+        raise AgentError(500, "The gateway created a conversation but its answer does not name it.")
+    return Bound(conversation_id=conversation_id, invite_url=invite_url)
+
+
+def joined_in(status: int, content_type: str, body: bytes) -> Bound:
+    """What a join led to; AgentError with the gateway's own reason when it led to nothing."""
+    value = _done(status, content_type, body, "/convos/join")
+    conversation_id, outcome = value.get("conversationId"), value.get("status")
+    if outcome == "joined" and isinstance(conversation_id, str):
+        return Bound(conversation_id=conversation_id, invite_url=None)
+    if outcome in ("waiting_for_acceptance", "pending_acceptance"):
+        return Bound(conversation_id=None, invite_url=None)
+    raise AgentError(500, "The gateway answered the join with neither a conversation nor a wait for acceptance.")
+
+
+def _done(status: int, content_type: str, body: bytes, path: str) -> dict[str, Any]:
+    value = _json_object(content_type, body)
+    if value is None:
+        raise GatewayAwayError(f"the gateway answers {path} with {content_type or 'nothing'} instead of JSON")
+    if status == 200:
+        return value
+    reason = value.get("error")
+    sentence = reason if isinstance(reason, str) else f"The gateway answered {status} without a reason."
+    raise AgentError(status if status in {400, 409} else 500, sentence)
 
 
 def says_ready(status: int, content_type: str, body: bytes) -> bool:

@@ -36,10 +36,10 @@ class Exchange:
         try:
             message = orjson.loads(text)
             auth = message["params"]["auth"]
-            shown = auth["token"].encode()
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            if not hmac.compare_digest(auth["token"].encode(), self.outer.current.encode()):
+                return None
+            auth["token"] = self._inner
+            # Which cannot write all that it reads: what is nested deeper than 254 levels is no client's either.
+            return orjson.dumps(message).decode()
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError, KeyError, TypeError, AttributeError):
             return None
-        if not hmac.compare_digest(shown, self.outer.current.encode()):
-            return None
-        auth["token"] = self._inner
-        return orjson.dumps(message).decode()

@@ -137,11 +137,11 @@ class GatewayProcess:
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(announced, "rb", buffering=0)
         )
         try:
-            line = (await reader.readline()).strip()
+            line = await reader.readline()
         finally:
             transport.close()
-        if line.isdigit():
-            self._port = int(line)
+        self._port = port_in(line)
+        if self._port is not None:
             self._log.info("the gateway listens", pid=pid, gateway_port=self._port)
 
     async def _end_group(self, process: asyncio.subprocess.Process) -> None:
@@ -157,6 +157,12 @@ class GatewayProcess:
             await process.wait()
         if process.stdin is not None:
             process.stdin.close()
+
+
+def port_in(line: bytes) -> int | None:
+    """The port in the line that a gateway announces itself with; None for anything else."""
+    digits = line.strip()
+    return int(digits) if digits.isdigit() and len(digits) <= 5 and 0 < int(digits) < 65536 else None
 
 
 def _anybody_left(process: asyncio.subprocess.Process) -> bool:

@@ -17,6 +17,8 @@ from agent.settings import Network
 
 DEFAULT_AGENT_NAME = "Assistant"
 LONGEST_AGENT_NAME = 256
+DEEPEST_METADATA = 100
+"""Levels. What reads JSON takes more than what writes it, and metadata is passed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +46,29 @@ class ProvisionRequest:
         join_url = _text(value, "joinUrl")
         if join_url is not None:
             check_invite_link(join_url, network, field="joinUrl")
-        metadata = value.get("metadata")
-        if metadata is not None and not isinstance(metadata, dict):
-            raise AgentError(400, "metadata is not an object: send a JSON object or leave it out.")
         return cls(
             agent_name=_agent_name(value),
             instructions=instructions,
             join_url=join_url,
             profile_image=_text(value, "profileImage"),
-            metadata=metadata,
+            metadata=metadata_in(value),
         )
+
+
+def metadata_in(value: dict[str, Any]) -> dict[str, Any] | None:
+    """The field "metadata"; None when it is absent or null, and 400 when it is nothing that can be passed on."""
+    metadata = value.get("metadata")
+    if metadata is None:
+        return None
+    if not isinstance(metadata, dict):
+        raise AgentError(400, "metadata is not an object: send a JSON object or leave it out.")
+    level: list[Any] = [metadata]
+    for _ in range(DEEPEST_METADATA):
+        inner = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
+        level = [each for each in inner if isinstance(each, dict | list)]
+    if level:
+        raise AgentError(400, f"metadata is nested deeper than {DEEPEST_METADATA} levels: flatten it.")
+    return metadata
 
 
 def _agent_name(value: dict[str, Any]) -> str:

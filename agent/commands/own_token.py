@@ -17,7 +17,7 @@ def own_token(environment: Mapping[str, str]) -> str:
     """
     try:
         brought = json.loads((state_dir(environment) / "provision.json").read_bytes())["token"]
-    except (OSError, ValueError, KeyError, TypeError, SettingsError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SettingsError):
         brought = None
     if isinstance(brought, str) and brought:
         return brought

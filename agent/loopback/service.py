@@ -18,6 +18,7 @@ from agent.errors import AgentError
 from agent.log import Log
 from agent.loopback.account import Account, Profile
 from agent.loopback.faults import Faults
+from agent.provision_request import metadata_in
 from agent.settings import Network
 from agent.wire import Handler, answer, bears, errors_as_sentences, read_object
 
@@ -152,11 +153,8 @@ async def _send_all(socket: web.WebSocketResponse, listener: asyncio.Queue[dict[
 
 
 def _profile(body: dict[str, Any]) -> Profile:
-    metadata = body.get("metadata")
-    if metadata is not None and not isinstance(metadata, dict):
-        raise AgentError(400, "metadata is not an object.")
     name = _text(body, "profileName") or _text(body, "name") or DEFAULT_NAME
-    return Profile(name=name, image=_text(body, "profileImage"), metadata=metadata)
+    return Profile(name=name, image=_text(body, "profileImage"), metadata=metadata_in(body))
 
 
 def _text(body: dict[str, Any], key: str) -> str | None:

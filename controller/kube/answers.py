@@ -4,7 +4,8 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -123,6 +124,15 @@ def lease_in(raw: Mapping[str, Any]) -> LeaseRecord:
         transitions=transitions or 0,
         version=version or "",
     )
+
+
+def date_in(header: str | None) -> datetime | None:
+    """The moment in a Date header; ``None`` when there is none, and for one without a zone: HTTP's always have one."""
+    try:
+        moment = parsedate_to_datetime(header or "")
+        return moment.astimezone(UTC) if moment.tzinfo is not None else None
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
 
 
 def no_answer(server: str, error: Exception) -> Transient:

@@ -7,7 +7,6 @@ several times the CPU of the request itself, and a claim is a handful of small w
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import aiohttp
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 
 from controller import metrics
 from controller.errors import Refused, Transient
-from controller.kube.answers import error_for, no_answer, object_in, page_in, page_version, secret_in, text_in
+from controller.kube.answers import date_in, error_for, no_answer, object_in, page_in, page_version, secret_in, text_in
 from controller.kube.connection import Connection
 from controller.kube.events import event_manifest
 from controller.kube.permissions import require
@@ -151,10 +150,7 @@ class KubeCluster:
     @property
     def date(self) -> datetime | None:
         """What the API server's clock said in its last answer, to the second."""
-        try:
-            return parsedate_to_datetime(self._date) if self._date else None
-        except ValueError:
-            return None
+        return date_in(self._date)
 
     async def _send(
         self,

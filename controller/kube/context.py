@@ -10,6 +10,8 @@ from yaml import YAMLError
 
 _OF_THE_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _WITHOUT_ANY = "default"
+_OF_ANOTHER_SHAPE = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What the loader of YAML, too, stumbles into when a file is not built like a kubeconfig."""
 
 
 async def own_namespace(kubeconfig: Path | None, context: str | None) -> str:
@@ -24,8 +26,10 @@ def _read(kubeconfig: Path | None, context: str | None) -> str:
         contexts, current = list_kube_config_contexts(  # type: ignore[no-untyped-call]
             str(kubeconfig) if kubeconfig is not None else None
         )
-    except (ConfigException, YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        named: list[dict[str, Any]] = (
+            [each for each in contexts if each.get("name") == context] if context else [current]
+        )
+        return next((str(each.get("context", {}).get("namespace") or _WITHOUT_ANY) for each in named), _WITHOUT_ANY)
+    except (ConfigException, YAMLError, OSError, ValueError, *_OF_ANOTHER_SHAPE):
         # Whoever connects with it says what is wrong.
         return _WITHOUT_ANY
-    named: list[dict[str, Any]] = [each for each in contexts if each.get("name") == context] if context else [current]
-    return next((str(each.get("context", {}).get("namespace") or _WITHOUT_ANY) for each in named), _WITHOUT_ANY)

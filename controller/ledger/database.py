@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from weakref import WeakSet
 
@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from controller.errors import Refused, Transient
+from controller.ledger.entries import month_of
 from controller.ledger.queries import query
 from controller.ledger.schema import check_version, migrate, schema_version
 from controller.ledger.troubles import explained, where
@@ -31,7 +32,7 @@ class Database:
         self.conninfo = conninfo
         self._answer_seconds = answer_seconds
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
-        self._months: set[tuple[int, int]] = set()
+        self._months: set[datetime] = set()
         self._in_use: set[AsyncConnection[Any]] = set()
         self._humble: WeakSet[AsyncConnection[Any]] = WeakSet()
         """Those that have no rights but what the operator needs."""
@@ -53,13 +54,12 @@ class Database:
 
     async def write(self, items: list[bytes]) -> int:
         """Take in a batch, all or nothing; answers how many were new."""
-        months = {_month(item) for item in items} - self._months
+        months = {month_of(item) for item in items} - self._months
         async with self._connection() as connection:
             await self._leave_rights_behind(connection)
-            for year, month in sorted(months):
-                moment = datetime(year, month, 1, tzinfo=UTC)
-                await connection.execute(query("ensure_month"), {"moment": moment})
-                self._months.add((year, month))
+            for month in sorted(months):
+                await connection.execute(query("ensure_month"), {"moment": month})
+                self._months.add(month)
             cursor = await connection.execute(
                 query("record"), {"records": (b"[" + b",".join(items) + b"]").decode("utf-8")}
             )
@@ -148,12 +148,6 @@ class Database:
 async def _begin(connection: AsyncConnection[Any]) -> None:
     """Limit what it may wait for."""
     await connection.execute(query("begin_session"))
-
-
-def _month(item: bytes) -> tuple[int, int]:
-    """Of the creation; every item has it in the same form, and reading all of the JSON would cost more."""
-    at = item.index(b'"created":"') + 11
-    return int(item[at : at + 4]), int(item[at + 5 : at + 7])
 
 
 def _shut(connection: AsyncConnection[Any]) -> None:

@@ -12,6 +12,7 @@ from controller.core.transitions import Record
 
 HIDDEN = "(not stored)"
 """What stands in a message in place of content that is not kept."""
+_CREATED = b'"created":"'
 _HEAD = 9
 """Characters of the checksum and the space after it."""
 
@@ -36,7 +37,7 @@ def entry_of(record: Record, seen: datetime, *, store_content: bool) -> Entry:
     """The entry of a record that was seen then. Content is left out, also of messages, unless it is to be stored."""
     message = record.message
     if not store_content:
-        for text in record.content.values():
+        for text in filter(None, record.content.values()):
             message = message.replace(text, HIDDEN)
     item = {
         "kind": record.kind,
@@ -75,9 +76,20 @@ def parsed(line: bytes) -> Entry | None:
         key = (content["uid"], content["transition"], content["ordinal"])
         if not all(isinstance(part, str) for part in key):
             return None
+        # Checked here, since one line without a month would keep all others of its batch from Postgres, for ever.
+        month_of(item)
         return Entry(content["uid"], key, datetime.fromisoformat(content["seen"]), item)
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def month_of(item: bytes) -> datetime:
+    """When the month of the creation begins; every item has it in the same form, and reading all the JSON would cost.
+
+    ``ValueError`` for an item that ``entry_of`` never made.
+    """
+    at = item.index(_CREATED) + len(_CREATED)
+    return datetime.fromisoformat(f"{item[at : at + 7].decode()}-01").replace(tzinfo=UTC)
 
 
 def _cleaned(value: Any) -> Any:

@@ -137,6 +137,9 @@ async def test_messages_stream_over_a_websocket_until_the_explosion(new_instance
         ),
         pytest.param(CREATE, {"env": "production"}, 400, id="another network"),
         pytest.param(CREATE, {"name": 7}, 400, id="a name of a wrong type"),
+        pytest.param(
+            CREATE, b'{"metadata":{"a":%b}}' % (b"[" * 500 + b"]" * 500), 400, id="metadata that nobody can write down"
+        ),
         pytest.param(CREATE, [], 400, id="no object"),
         pytest.param(CREATE, b"{", 400, id="no JSON"),
         pytest.param("/convos/conversation/send", {"message": "x"}, 409, id="a message to nobody"),

@@ -107,6 +107,11 @@ def test_a_field_of_a_newer_manager_is_ignored() -> None:
         pytest.param(b'{"instructions":"x","name":"%s"}' % (b"n" * 257), "name is not a name", id="a long name"),
         pytest.param(b'{"instructions":"x","profileImage":1}', "profileImage is not a string", id="profile image"),
         pytest.param(b'{"instructions":"x","metadata":[]}', "metadata is not an object", id="metadata"),
+        pytest.param(
+            b'{"instructions":"x","metadata":{"a":%b}}' % (b"[" * 100 + b"]" * 100),
+            "metadata is nested deeper than 100 levels",
+            id="deep metadata, which nobody could write down again",
+        ),
         pytest.param(b'{"instructions":"x","joinUrl":1}', "joinUrl is not a string", id="link of a wrong type"),
         pytest.param(b'{"instructions":"x","joinUrl":"abc"}', "joinUrl is not an invite link", id="a bare slug"),
         pytest.param(b'{"instructions":"x","joinUrl":"http://a/"}', "joinUrl is not an invite link", id="plain http"),
@@ -117,3 +122,8 @@ def test_a_field_of_a_newer_manager_is_ignored() -> None:
 )
 def test_a_body_that_makes_no_sense_is_refused(body: bytes, says: str) -> None:
     assert says in refused(body)
+
+
+def test_metadata_may_be_nested_as_deep_as_anybody_needs() -> None:
+    metadata = {"a": json.loads("[" * 99 + "]" * 99)}
+    assert parse(metadata=metadata).metadata == metadata

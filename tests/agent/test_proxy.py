@@ -341,6 +341,9 @@ async def test_the_instances_token_is_exchanged_for_the_gateways(client: aiohttp
                 "a token that is no text": {"params": {"auth": {"token": 7}}},
                 "no params": {"method": "connect"},
                 "a list": [TOKEN],
+                "its token, beside what is too deep to be written anew": {
+                    "params": {"auth": {"token": TOKEN}, "deep": json.loads("[" * 300 + "]" * 300)}
+                },
             }.items()
         ),
     ],

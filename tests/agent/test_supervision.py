@@ -15,7 +15,7 @@ import aiohttp
 import psutil
 import pytest
 
-from agent.gateway_process import GatewayEnd, GatewayProcess
+from agent.gateway_process import GatewayEnd, GatewayProcess, port_in
 from agent.log import Log
 from agent.restart import RestartPolicy
 from tests.agent.conftest import until
@@ -173,6 +173,15 @@ async def test_a_gateway_listens_on_the_port_it_is_given(
         instance.kill()
         instance.start()
         await instance.ready()
+
+
+@pytest.mark.parametrize(
+    ("line", "port"),
+    [(b"8080\n", 8080), (b"65535", 65535), (b"", None), (b"0\n", None), (b"65536\n", None), (b"-1\n", None),
+     (b"80 80\n", None), (b"9" * 5000, None)],
+)  # fmt: skip
+def test_a_gateway_announces_a_port_or_nothing(line: bytes, port: int | None) -> None:
+    assert port_in(line) == port
 
 
 async def test_a_port_that_is_taken_is_said_in_one_line(new_instance: Callable[..., Instance]) -> None:

@@ -38,7 +38,14 @@ def test_inside_the_gateway_it_is_not_the_gateways_own(shown: Callable[..., str]
     assert shown(None, OPENCLAW_GATEWAY_TOKEN=INNER, AGENT_TOKEN=TOKEN) == TOKEN
 
 
-@pytest.mark.parametrize("written", [None, record(None), b'{"key": "claim-1", "answer": null}', b"{", b"[]"], ids=repr)
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(None, record(None), b'{"key": "claim-1", "answer": null}', b"{", b"[]"),
+        pytest.param(b"[" * 5000, id="nested deeper than anybody reads"),
+    ],
+    ids=repr,
+)
 def test_without_one_it_is_what_the_instance_was_launched_with(
     shown: Callable[..., str], written: bytes | None
 ) -> None:

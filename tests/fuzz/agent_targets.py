@@ -6,13 +6,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from agent.commands.__main__ import heartbeat, release_agent, request_agent
-from agent.commands.pool_api import CommandError, read_answer, read_text
-from agent.convos import parse_status, says_ready
+from agent.commands.pool_api import CommandError, PoolApi, read_answer, read_text
+from agent.convos import GatewayAwayError, created_in, joined_in, parse_status, says_ready
 from agent.errors import AgentError, SettingsError
+from agent.exchange import Exchange
+from agent.gateway_process import port_in
 from agent.healthcheck import judge
+from agent.instructions import BEGIN, END, carry_block, with_block, without_block
 from agent.invite_link import abridged, check_invite_link
+from agent.log import Log
+from agent.loopback.account import Account
 from agent.loopback.faults import Faults
 from agent.loopback.invites import read_invite
+from agent.loopback.service import Service
 from agent.loopback.state import StateFiles
 from agent.openclaw.config import keep
 from agent.openclaw.gateway import plugin_in
@@ -69,6 +75,73 @@ def gateway_answer(data: bytes) -> None:
 
 
 @target(
+    "agent-gateway-outcome",
+    b'200\n{"conversationId":"c","inviteUrl":"https://x","inviteSlug":"s"}',
+    b'200\n{"status":"joined","conversationId":"c"}',
+    b'200\n{"status":"waiting_for_acceptance"}',
+    b'409\n{"error":"This process is already bound."}',
+    words='"conversationId" "inviteUrl" "status" "joined" "pending_acceptance" "error" : , { }',
+)
+def gateway_outcome(data: bytes) -> None:
+    [status], body = lines(data, 1)
+    code = int(status) if status.isascii() and status.isdigit() and len(status) == 3 else 200
+    for read in (created_in, joined_in):
+        with contextlib.suppress(AgentError, GatewayAwayError):
+            read(code, "application/json", body)
+
+
+@target("agent-gateway-port", b"8080\n", b" 1\r\n", words="65535 65536 +1 1_0 0x1")
+def gateway_port(data: bytes) -> None:
+    port = port_in(data)
+    assert port is None or 0 < port < 65536
+
+
+@target(
+    "agent-loopback-request",
+    b'create\n{"name":"n","profileName":"p","profileImage":"x","metadata":{"a":[1]},"env":"dev"}',
+    b'join\n{"inviteUrl":"https://dev.convos.org/v2?i=AQIDBA","profileName":"p"}',
+    b'send\n{"message":"m"}',
+    b'rename\n{"name":"n"}',
+    b'lock\n{"unlock":true}',
+    words='create join send rename lock "name" "profileName" "metadata" "env" "inviteUrl" "message" "unlock" : , { }',
+)
+def loopback_request(data: bytes) -> None:
+    [what], body = lines(data, 1)
+    request = received(b"POST / HTTP/1.1", body)
+    assert request is not None
+
+    async def ask(folder: str) -> None:
+        faults, log = Faults.from_environment({}), Log("test")
+        account = Account(StateFiles(Path(folder)), "dev", faults, now=lambda: 0.0, randomness=bytes)
+        service = Service(account, token=None, network="dev", faults=faults, log=log)
+        handlers = {each.__name__: each for each in (service.join, service.send, service.rename, service.lock)}
+        with contextlib.suppress(AgentError):
+            if what in ("send", "rename", "lock"):
+                await service.create(received(b"POST / HTTP/1.1", b"{}") or request)
+            await handlers.get(what, service.create)(request)
+
+    with TemporaryDirectory() as folder:
+        loop().run_until_complete(ask(folder))
+
+
+@target(
+    "agent-instructions",
+    b"# Agents\n" + BEGIN + b"\nold\n" + END + b"\nmore\x1e" + BEGIN + b"x" + END + b"\x1eHelp.",
+    b"# Agents\n\x1e# Agents, newer\n\x1e" + BEGIN,
+    words=f"{BEGIN.decode().replace(' ', '')} {BEGIN.decode()} {END.decode()} <!-- --> \x1e",
+)
+def instructions(data: bytes) -> None:
+    old, new, wanted = (*data.split(b"\x1e", 2), b"", b"")[:3]
+    with_it = with_block(old, wanted.decode(errors="replace"))
+    assert with_block(with_it, wanted.decode(errors="replace")) == with_it
+    carried = carry_block(with_it, new)
+    for document, before in ((with_it, old), (carried, new), (carry_block(old, new), new)):
+        # Half a marker on each side of a block is a whole one without it.
+        if BEGIN not in before:
+            assert without_block(document) == before
+
+
+@target(
     "agent-request-head",
     "127.0.0.1\nPOST /pool/provision HTTP/1.1\nAuthorization: Bearer secret\nIdempotency-Key: k\nConnection: close, x\n"
     "X-Forwarded-For: 10.0.0.1",
@@ -94,6 +167,15 @@ def request_head(data: bytes) -> None:
             next_token(request)
 
     loop().run_until_complete(look())
+
+
+@target(
+    "agent-first-message",
+    {"method": "connect", "params": {"auth": {"token": "secret", "other": 1}, "more": "x"}},
+    words='"method" "connect" "params" "auth" "token" "secret" : , { }',
+)
+def first_message(data: bytes) -> None:
+    Exchange(InstanceToken("secret", None), "inner").first_message(data.decode(errors="replace"))
 
 
 @target(
@@ -188,6 +270,22 @@ def pool_answer(data: bytes) -> None:
             answer.text(field)
     with contextlib.suppress(CommandError):
         read_text(io.BytesIO(body), 1000)
+
+
+@target(
+    "agent-pool-api",
+    b'POOL_URL=https://h:1/\nINSTANCE_ID=i\nOPENCLAW_GATEWAY_TOKEN=t\nAGENT_TOKEN=a\n\n{"token":"brought"}',
+    b"POOL_URL=http://[::1]:8080\nINSTANCE_ID=i\nOPENCLAW_GATEWAY_TOKEN=t\n\n",
+    words='POOL_URL= INSTANCE_ID= OPENCLAW_GATEWAY_TOKEN= AGENT_TOKEN= http:// [ ] @ : ? # "token" { }',
+)
+def pool_api(data: bytes) -> None:
+    head, _, record = data.partition(b"\n\n")
+    with TemporaryDirectory() as folder:
+        Path(folder, "provision.json").write_bytes(record)
+        given = environment(head)
+        given.pop("AGENT_VOLUME", None)
+        with contextlib.suppress(CommandError):
+            PoolApi.from_environment(given | {"OPENCLAW_STATE_DIR": folder})
 
 
 @target(

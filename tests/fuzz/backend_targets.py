@@ -1,8 +1,13 @@
 """What reaches the operator from where instances run: the Docker engine, Railway."""
 
 import asyncio
+import base64
 import contextlib
+import io
+import json
 import math
+import tarfile
+from functools import cache
 
 from aiodocker import DockerError
 from aiohttp.base_protocol import BaseProtocol
@@ -10,10 +15,13 @@ from aiohttp.streams import StreamReader
 
 from controller.backends.docker.address import read_address as docker_address
 from controller.backends.docker.answers import common_version, message_in, read_event, value_in
+from controller.backends.docker.bake import Bake, BakeOrder
 from controller.backends.docker.errors import is_port_in_use, sort, sort_pull
 from controller.backends.docker.exits import explained, may_be_told_more
+from controller.backends.docker.golden import Forbidden, LeaveOut
 from controller.backends.docker.images import pull_status
 from controller.backends.docker.inventory import read_containers, read_volumes
+from controller.backends.docker.layer import Layer
 from controller.backends.docker.output import unframed
 from controller.backends.last_line import LINE_LIMIT, last_line_of
 from controller.backends.railway import ratelimit, shapes
@@ -21,8 +29,12 @@ from controller.backends.railway.address import read_address as railway_address
 from controller.backends.railway.answers import Answer, judge
 from controller.backends.railway.failures import Rejected
 from controller.backends.railway.failures import sort as sort_rejected
-from controller.backends.railway.names import Names
+from controller.backends.railway.names import CONFIG, Names
+from controller.backends.railway.patch import drift_of
 from controller.errors import AgentpoolError
+from controller.model import BackendSpec, Template
+from controller.ports import LaunchOrder
+from tests.doubles.engine import ToldEngine
 from tests.fuzz.http import loop
 from tests.fuzz.target import environment, lines, target, text
 
@@ -60,6 +72,75 @@ def docker_inspection(data: bytes) -> None:
         found = value_in(data, "an inspection")
         may_be_told_more(found)
         explained(found)
+
+
+def _archive() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as packed:
+        for name, kind, content, points_to in (
+            ("data", tarfile.DIRTYPE, b"", ""),
+            ("data/a", tarfile.REGTYPE, b"key", ""),
+            ("data/\u00fc", tarfile.SYMTYPE, b"", "a"),
+            ("data/c", tarfile.LNKTYPE, b"", "data/a"),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.size, entry.linkname = kind, len(content), points_to
+            packed.addfile(entry, io.BytesIO(content))
+    return file.getvalue().rstrip(b"\0") + b"\0" * 600
+
+
+def _summed(archive: bytes) -> bytes:
+    """With the right checksum in each header, which no chance would find."""
+    blocks = [archive[start : start + 512] for start in range(0, len(archive), 512)]
+    for number, block in enumerate(blocks):
+        if block[257:262] == b"ustar":
+            blocks[number] = block[:148] + b"%06o\0 " % (sum(block[:148]) + sum(block[156:512]) + 256) + block[156:]
+    return b"".join(blocks)
+
+
+LAYER = json.dumps([{"Path": f"/data{name}", "Kind": 1} for name in ("", "/a", "/\u00fc", "/c")] + [
+    {"Path": "/etc/x", "Kind": 0}, {"Path": "/dev/y", "Kind": 2}, {"Path": "/gone", "Kind": 2},
+]).encode()  # fmt: skip
+
+
+@target(
+    "docker-layer",
+    b"\n".join((LAYER, base64.b64encode(b'{"name":"x","mode":2147484141}'), _archive())),
+    b"\n".join((LAYER, base64.b64encode(b'{"mode":420}'), _archive()[:1200])),
+    words='"Path" "Kind" /data / .. : , { } ustar mtime=nan size=-1 GNU.sparse.map',
+)
+def docker_layer(data: bytes) -> None:
+    [changes, stat], files = lines(data, 2)
+    for archive in (files, _summed(files)):
+        engine = ToldEngine(changes.encode(errors="surrogateescape"), stat=stat or None, stream=archive)
+        layer = Layer(engine, "c", "/data", LeaveOut("/data", ["c"]), Forbidden("/data", {"A": "secret-0"}), whole=True)
+        with io.BytesIO() as into, contextlib.suppress(AgentpoolError):
+            loop().run_until_complete(layer.pack(into))
+            with tarfile.open(fileobj=into) as packed:
+                packed.getmembers()
+
+
+@cache
+def _bake_order() -> BakeOrder:
+    launch = LaunchOrder(
+        uid="bake-0", name="bake", namespace="", pool="p", backend=BackendSpec.model_validate({"docker": {}}),
+        template=Template(image="i", state_dir="/data"), env={},
+    )  # fmt: skip
+    return BakeOrder(launch, {}, "golden", "1", (), 0, "2026-01-01T00:00:00Z")
+
+
+@target(
+    "docker-bake",
+    {**STATE, "State": {"Running": True}, "Mounts": [{"Destination": "/tmp"}],
+     "NetworkSettings": {"Ports": {"8080/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}]}}},
+    {**STATE, "State": {"Running": False, "ExitCode": 137, "OOMKilled": True, "Error": "x"}},
+    {"State": {"Running": True}, "Mounts": [{"Destination": "/data"}]},
+    words='"State" "Running" "Mounts" "Destination" "NetworkSettings" "Ports" "8080/tcp" "HostIp" "HostPort" :: , { }',
+)  # fmt: skip
+def docker_bake(data: bytes) -> None:
+    bake = Bake(ToldEngine(data, stream=data), _bake_order(), "name", "0", "c", "base")
+    with contextlib.suppress(AgentpoolError):
+        loop().run_until_complete(bake.look())
 
 
 @target("docker-event", EVENT, words='"timeNano" "Actor" "Attributes" "ID" : , { }')
@@ -149,6 +230,25 @@ def railway_answer(data: bytes) -> None:
         for shape in SHAPES:
             with contextlib.suppress(AgentpoolError):
                 shapes.read(shape, outcome)
+
+
+@target(
+    "railway-drift",
+    {"source": {"image": "i"}, "variables": {"A": {"value": "b"}, "B": {"value": None}, "C": None,
+                                             CONFIG: {"value": '{"A":"0123abcd","":"0123abcd"}'}}},
+    {"source": None, "variables": {CONFIG: {"value": "[[]]"}, "RAILWAY_X": {"value": "y"}}},
+    words=f'"source" "image" "repo" "variables" "value" "{CONFIG}" "A" : , {{ }} [ ]',
+)  # fmt: skip
+def railway_drift(data: bytes) -> None:
+    outcome = judge(Answer(200, {}, b'{"data":{"environment":{"id":"e","config":{"services":{"s":%b}}}}}' % data), "t")
+    if isinstance(outcome, dict):
+        with contextlib.suppress(AgentpoolError):
+            services = shapes.read(shapes.EnvironmentConfigAnswer, outcome).environment.config.services
+            for config in services.values():
+                if config is not None:
+                    drift_of(config)
+    # What another program has stored there, whatever the rest is.
+    drift_of(shapes.ServiceConfig(variables={CONFIG: shapes.Variable(value=data.decode(errors="replace"))}))
 
 
 @target("railway-refusal", "Rate limit: try again in 30 seconds", "Project with id x not found",

@@ -4,6 +4,7 @@ import contextlib
 import io
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import quote
 from zlib import crc32
 
 import click
@@ -14,20 +15,23 @@ from controller.__main__ import cli
 from controller.backends.process.homes import Damaged, Homes
 from controller.backends.process.table import marked
 from controller.backends.pull_secrets import login_for
+from controller.calendar import Calendar
 from controller.commands.invocation import settings_of
 from controller.commands.pool_source import pool_from_file
 from controller.core.invite import network_of, wrong_network
 from controller.core.transitions import derive
 from controller.errors import AgentpoolError, Misconfigured, Refused
 from controller.http.webhooks import RailwayWebhooks
-from controller.kube.answers import error_for, lease_in, object_in, page_in, page_version, secret_in, text_in
+from controller.kube.answers import date_in, error_for, lease_in, object_in, page_in, page_version, secret_in, text_in
 from controller.kube.client import parse
 from controller.kube.connection import connect
-from controller.ledger.entries import parsed
+from controller.kube.context import own_namespace
+from controller.ledger.entries import month_of, parsed
 from controller.ledger.spool import Spool
+from controller.ledger.troubles import checked, where
 from controller.model import KINDS, AgentClaim, AgentInstance, Network
 from controller.runtime.answers import conversation_in, convos_provisioned, pool_provisioned, why_unready
-from controller.runtime.transport import Answer, retry_seconds
+from controller.runtime.transport import Answer, _is_address, retry_seconds
 from controller.settings import Settings
 from tests.fuzz.http import loop, received
 from tests.fuzz.target import environment, lines, target, text
@@ -108,6 +112,19 @@ def kube_error(data: bytes) -> None:
 
 
 @target(
+    "kube-date",
+    "Fri, 27 Nov 2026 23:00:00 GMT",
+    "Fri, 27 Nov 26 23:00:00 -0100",
+    words="Mon, Feb 29 Dec 9999 0001 99999999999 23:59:60 GMT -0000 +9999 EST",
+)
+def kube_date(data: bytes) -> None:
+    there = date_in(text(data))
+    calendar = Calendar(lambda: 0.0, lambda: 1.8e9)
+    calendar.agree(there)
+    assert there is None or abs((calendar() - there).total_seconds()) <= 30
+
+
+@target(
     "kubeconfig",
     yaml.safe_dump(
         {
@@ -130,6 +147,8 @@ def kubeconfig(data: bytes) -> None:
         path.write_bytes(data)
         with contextlib.suppress(Misconfigured):
             loop().run_until_complete(connect(path, None))
+        for context in (None, "c"):
+            loop().run_until_complete(own_namespace(path, context))
 
 
 @target(
@@ -157,6 +176,17 @@ def runtime_answer(data: bytes) -> None:
     ):
         with contextlib.suppress(AgentpoolError):
             read()
+
+
+@target(
+    "runtime-address",
+    "http://10.0.0.1:8080/pool",
+    "https://h",
+    "http://[::1]:1/",
+    words="http:// https:// [ ] @ : ? # %",
+)
+def runtime_address(data: bytes) -> None:
+    _is_address(text(data))
 
 
 @target("invite-link", "https://dev.convos.org/v2?i=AQ", "https://popup.convos.org.", words="https:// [ ] : @ // .")
@@ -270,7 +300,10 @@ def process_environment(data: bytes) -> None:
 
 
 def _entry() -> bytes:
-    item = b'{"uid":"u","transition":"Created","ordinal":"","seen":"2026-01-01T00:00:00+00:00"}'
+    item = (
+        b'{"uid":"u","transition":"Created","ordinal":"","created":"2026-01-01T00:00:00+00:00",'
+        b'"seen":"2026-01-01T00:00:00+00:00"}'
+    )
     return _summed(item)
 
 
@@ -278,7 +311,8 @@ def _summed(item: bytes) -> bytes:
     return b"%08x %b\n" % (crc32(item), item)
 
 
-@target("ledger-spool", _entry() * 2, _entry()[:-9], b"{}", words="")
+@target("ledger-spool", _entry() * 2, _entry()[:-9], _entry()[9:], b"{}",
+        words='"uid" "transition" "ordinal" "created" "seen" -00- -13- 0000 : , { }')  # fmt: skip
 def ledger_spool(data: bytes) -> None:
     with TemporaryDirectory() as folder:
         Path(folder, "000000000001.spool").write_bytes(data)
@@ -289,6 +323,30 @@ def ledger_spool(data: bytes) -> None:
             for entry, slot in spool.found():
                 assert parsed(entry.line) == entry
                 hash(entry.key)
-                spool.read(slot)
+                hash(month_of(spool.read(slot)))
                 spool.delivered([slot])
             spool.close()
+
+
+PASSWORD = "Pa55w0rd"
+
+
+@target(
+    "ledger-database",
+    f"postgresql://u:{PASSWORD}@h:5432/d?connect_timeout=3",
+    f"host=h port=1 dbname=d user=u password={PASSWORD}",
+    f"postgresql://u:{PASSWORD}/x@h,[::1]:1,2/d",
+    f"postgresql://u:{PASSWORD}[@h/d",
+    words=f"postgresql:// postgres:// {PASSWORD} host= port= dbname= password= connect_timeout= [ ] @ : / ? # % %00 '",
+)
+def ledger_database(data: bytes) -> None:
+    refused = ""
+    try:
+        where(checked(text(data)))
+    except AgentpoolError as error:
+        refused = str(error)
+    assert PASSWORD not in refused
+    # Whatever a password is made of, written as it is told to be, it is seen nowhere.
+    with contextlib.suppress(AgentpoolError):
+        place = where(checked(f"postgresql://user:{quote(data, safe='')}@host:5432/base"))
+        assert place == "database base at host:5432"

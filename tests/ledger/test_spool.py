@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -18,6 +19,7 @@ from controller.ledger.spool import Spool, SpoolFullError
 from tests.core.builders import NOW, claim
 
 LIMIT = 1024 * 1024
+CREATED = re.compile(rb'"created":"[^"]*"')
 
 
 def entry(name: str) -> Entry:
@@ -43,6 +45,21 @@ def reopened(folder: Path) -> list[str]:
     found = names(spool)
     spool.close()
     return found
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [b'"made":"2026-11-27T23:00:00+00:00"', b'"created":null', b'"created":"soon"', b'"created":"2026-13-01"',
+     b'"created":"0000-01-01"'],
+)  # fmt: skip
+def test_a_line_that_is_of_no_month_is_damaged_although_its_checksum_is_right(tmp_path: Path, instead: bytes) -> None:
+    segment = filled(tmp_path, "a", "b")
+    foreign = replace(entry("c"), item=CREATED.sub(instead, entry("c").item))
+    segment.write_bytes(foreign.line + segment.read_bytes())
+    spool = Spool(tmp_path, LIMIT)
+    assert names(spool) == ["a", "b"]
+    assert spool.damaged == 1
+    spool.close()
 
 
 def test_what_was_appended_is_found_by_the_next_process_in_order(tmp_path: Path) -> None:

@@ -178,9 +178,10 @@ def test_drift_is_told_by_the_names_and_never_by_the_values() -> None:
         {},
         {CONFIG: {"value": "no json"}},
         {CONFIG: {"value": "[]"}},
+        {CONFIG: {"value": "[" * 5000}},
         {"KEY": {"value": None}},
     ],
-    ids=["nothing is shown", "damaged", "something else", "hidden"],
+    ids=["nothing is shown", "damaged", "something else", "nested deeper than anybody reads", "hidden"],
 )
 def test_what_cannot_be_told_is_no_drift(content: dict[str, Any]) -> None:
     assert drift_of(ServiceConfig.model_validate({"variables": content})) == ""

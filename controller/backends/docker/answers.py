@@ -1,6 +1,7 @@
 """What the engine sends, read as data: ``Unreachable`` for what is none of a Docker engine."""
 
 import json
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from typing import Any
 from controller.backends.docker.errors import Unreachable
 from controller.backends.docker.names import UID
 
-_OF_ANOTHER_SHAPE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+_OF_ANOTHER_SHAPE = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, tarfile.TarError,
+)  # fmt: skip
 
 
 @contextmanager

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 from aiodocker import DockerError
 
+from controller.backends.docker.answers import read_as
 from controller.backends.docker.configuration import options_of
 from controller.backends.docker.containers import url_of
 from controller.backends.docker.engine import Engine
 from controller.backends.docker.errors import sort
-from controller.backends.docker.exits import sentence
+from controller.backends.docker.exits import explained
 from controller.backends.docker.golden import Forbidden, LeaveOut
 from controller.backends.docker.layer import Findings, Layer
 from controller.backends.docker.names import POOL, PREFIX
@@ -84,19 +85,21 @@ class Bake:
     async def look(self) -> None:
         """See that it runs. ``Refused`` with its last words when it has ended."""
         shown = await self._inspect()
-        state = shown["State"]
-        if not state["Running"]:
+        with read_as("an inspection"):
+            running = bool(shown["State"]["Running"])
+        if not running:
             raise Refused("BakeEnded", f"the program ended before it was ready: it {await self._last_words(shown)}")
         state_dir = self._order.launch.template.state_dir
-        for mount in shown.get("Mounts") or ():
-            if f"{state_dir}/".startswith(f"{mount['Destination'].rstrip('/')}/"):
-                raise Refused(
-                    "StateInVolume",
-                    f"the image declares {mount['Destination']} as a volume, which no image can hold: remove VOLUME "
-                    "from its Dockerfile, or set template.stateDir to another directory",
-                )
-        ports = shown["NetworkSettings"]["Ports"].get(f"{self._order.launch.template.port}/tcp") or ()
-        urls = [url_of((port["HostIp"], int(port["HostPort"])), self._engine.address) for port in ports]
+        with read_as("an inspection"):
+            for mount in shown.get("Mounts") or ():
+                if f"{state_dir}/".startswith(f"{mount['Destination'].rstrip('/')}/"):
+                    raise Refused(
+                        "StateInVolume",
+                        f"the image declares {mount['Destination']} as a volume, which no image can hold: remove "
+                        "VOLUME from its Dockerfile, or set template.stateDir to another directory",
+                    )
+            ports = shown["NetworkSettings"]["Ports"].get(f"{self._order.launch.template.port}/tcp") or ()
+            urls = [url_of((port["HostIp"], int(port["HostPort"])), self._engine.address) for port in ports]
         self.url = next((url for url in urls if url is not None), "")
         if not self.url:
             raise Refused(
@@ -132,7 +135,8 @@ class Bake:
             )
         )
         shown = await self._inspect()
-        code = shown["State"]["ExitCode"]
+        with read_as("an inspection"):
+            code = shown["State"]["ExitCode"]
         if code != 0:
             raise Refused(
                 "NotStoppedInOrder",
@@ -158,8 +162,11 @@ class Bake:
                 lambda _: mould.commit(repository=DRAFTS, tag=self._identity, message=message), seconds=LONG_SECONDS
             )
         )
-        image = await self._verify(str(made["Id"]))
-        return GoldenImage(str(image["Id"]), int(image["Size"]), self._base, findings)
+        with read_as("the name of an image"):
+            name = str(made["Id"])
+        image = await self._verify(name)
+        with read_as("an image"):
+            return GoldenImage(str(image["Id"]), int(image["Size"]), self._base, findings)
 
     async def _name_it(self, image: GoldenImage) -> None:
         order = self._order
@@ -173,7 +180,8 @@ class Bake:
         before = await sorted_answer(self._engine.get(f"images/{self._base}/json"))
         history = await sorted_answer(self._engine.get(f"images/{image}/history"))
         kept = ("Env", "Cmd", "Entrypoint", "User", "Healthcheck", "WorkingDir", "Volumes", "StopSignal", "Shell")
-        changed = [key for key in kept if (shown["Config"].get(key) or None) != (before["Config"].get(key) or None)]
+        with read_as("an image"):
+            changed = [key for key in kept if (shown["Config"].get(key) or None) != (before["Config"].get(key) or None)]
         told = self._forbidden.text(json.dumps([shown, history]).encode())
         if changed or told:
             why = f"its configuration {told}" if told else f"the engine changed {', '.join(changed)} of it"
@@ -185,7 +193,7 @@ class Bake:
         return shown
 
     async def _last_words(self, shown: dict[str, Any]) -> str:
-        how = sentence(shown["State"], shown["HostConfig"].get("Memory") or 0)
+        how = explained(shown)
         line = await sorted_answer(last_line(self._engine, self._container))
         if not line or self._forbidden.text(line.encode()):
             return how

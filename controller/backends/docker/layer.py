@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from aiodocker import DockerError
 
+from controller.backends.docker.answers import read_as
 from controller.backends.docker.engine import Engine
 from controller.backends.docker.errors import sort
 from controller.backends.docker.golden import Forbidden, LeaveOut
@@ -88,7 +89,10 @@ class Layer:
             listed = await self._engine.get(f"containers/{self._container}/changes") or ()
         except DockerError as answer:
             raise sort(answer) from None
-        kinds = {each["Path"]: each["Kind"] for each in listed if not _below(each["Path"], _OF_THE_ENGINE)}
+        with read_as("a list of changes"):
+            kinds = {each["Path"]: each["Kind"] for each in listed if not _below(each["Path"], _OF_THE_ENGINE)}
+            # They are shown to a person, and half a character cannot be.
+            "".join(kinds).encode()
         deleted = sorted(path for path, kind in kinds.items() if kind == _DELETED)
         present = {path for path, kind in kinds.items() if kind != _DELETED}
         inner = {str(parent) for path in kinds for parent in PurePosixPath(path).parents}
@@ -113,9 +117,10 @@ class Layer:
             async with self._engine.stream(
                 "HEAD", f"containers/{self._container}/archive", params={"path": path}, silence=SILENCE_SECONDS
             ) as response:
-                told: Any = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
-                # Go's own bit for directories, which its first bit is.
-                return bool(told["mode"] >> 31 & 1)
+                with read_as("what a path is"):
+                    told: Any = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
+                    # Go's own bit for directories, which its first bit is.
+                    return bool(told["mode"] >> 31 & 1)
         except DockerError:
             return True
 
@@ -139,28 +144,29 @@ class Layer:
     ) -> None:
         """Take from an archive what has changed, look through it, and pack what goes along."""
         above = PurePosixPath(place).parent
-        for entry, content in _entries(file):
-            path = str(above / entry.name)
-            if path not in changed:
-                continue
-            if self._leave_out(path):
-                findings.left_out.append(path)
-                continue
-            problem = None if entry.isdir() else self._forbidden.name(path) or self._forbidden.text(_words(entry))
-            if problem is None and content is not None:
-                problem = self._forbidden.content(content)
-                content.seek(0)
-            if entry.islnk() and self._leave_out(str(above / entry.linkname)):
-                problem = f"is a hard link to {above / entry.linkname}, which does not go into an image"
-            if problem is not None:
-                findings.problems.append(f"{path} {problem}")
-            elif self._whole or _below(path, (str(self._state),)):
-                entry.name = path.lstrip("/")
-                if entry.islnk():
-                    entry.linkname = str(above / entry.linkname).lstrip("/")
-                packed.addfile(entry, content)
-                findings.carried += not entry.isdir()
-                findings.size += entry.size
+        with read_as("an archive of files"):
+            for entry, content in _entries(file):
+                path = str(above / entry.name)
+                if path not in changed:
+                    continue
+                if self._leave_out(path):
+                    findings.left_out.append(path)
+                    continue
+                problem = None if entry.isdir() else self._forbidden.name(path) or self._forbidden.text(_words(entry))
+                if problem is None and content is not None:
+                    problem = self._forbidden.content(content)
+                    content.seek(0)
+                if entry.islnk() and self._leave_out(str(above / entry.linkname)):
+                    problem = f"is a hard link to {above / entry.linkname}, which does not go into an image"
+                if problem is not None:
+                    findings.problems.append(f"{path} {problem}")
+                elif self._whole or _below(path, (str(self._state),)):
+                    entry.name = path.lstrip("/")
+                    if entry.islnk():
+                        entry.linkname = str(above / entry.linkname).lstrip("/")
+                    packed.addfile(entry, content)
+                    findings.carried += not entry.isdir()
+                    findings.size += entry.size
 
 
 def _entries(file: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:

@@ -143,7 +143,7 @@ def drift_of(config: ServiceConfig) -> str:
     known = {name: value for name, value in shown.items() if value is not None}
     try:
         made = json.loads(known.get(CONFIG, ""))
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(made, dict) or not made:
         return ""
