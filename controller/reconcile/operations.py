@@ -126,7 +126,9 @@ class Operations:
             self._found(instance, facts, Readiness(False, str(error)))
         except (Refused, Transient) as error:
             facts.token_failed_at = self._clock()
-            log.warning("the token of instance %s/%s is left for later: %s", *action.instance.key, error)
+            await self._provisioner.discretion.learn(instance)
+            told = self._provisioner.discretion.fit(instance, str(error))
+            log.warning("the token of instance %s/%s is left for later: %s", *action.instance.key, told)
 
     def _failures(self, instance: AgentInstance, last: ProbeFact | None) -> int:
         before, remotes = last.failures if last is not None else 0, self._remotes_of(instance)

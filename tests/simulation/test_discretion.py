@@ -1,12 +1,24 @@
 """What an instance was given in confidence is in no object, whoever quotes it."""
 
-from controller.errors import Refused
+import pytest
+
+from controller.errors import AgentpoolError, Refused, Transient
 from controller.model import AgentPool
-from controller.ports import LaunchOrder
+from controller.ports import Endpoint, LaunchOrder
 from tests.doubles.backend import Habits
 from tests.simulation.world import NAMESPACE, World, tell
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
+
+
+ENV = [{"name": "MODEL_KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "model"}}}]
+
+
+def watched(world: World) -> list[str]:
+    """Whatever is stored from now on."""
+    told: list[str] = []
+    world.server.observers.append(lambda change: told.append(repr(change)))
+    return told
 
 
 def quoting(order: LaunchOrder) -> bool:
@@ -17,10 +29,8 @@ def quoting(order: LaunchOrder) -> bool:
 def test_a_backend_that_quotes_a_variable_from_a_secret_is_not_quoted() -> None:
     async def story(world: World) -> None:
         world.server.secrets[NAMESPACE, "keys"] = {"model": KEY}
-        told: list[str] = []
-        world.server.observers.append(lambda change: told.append(repr(change)))
-        env = [{"name": "MODEL_KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "model"}}}]
-        world.create_pool(minIdle=1, template={"env": env}, circuitBreaker={"failures": 1})
+        told = watched(world)
+        world.create_pool(minIdle=1, template={"env": ENV}, circuitBreaker={"failures": 1})
         world.start()
 
         def last_failure() -> str:
@@ -32,3 +42,34 @@ def test_a_backend_that_quotes_a_variable_from_a_secret_is_not_quoted() -> None:
         assert not [each for each in told if KEY in each]
 
     tell(story, habits=Habits(refused=quoting))
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (Transient(f"the runtime answered 500: bad key {KEY}"), "is left for later: the runtime answered 500: its own"),
+        (Refused("NotAnAgentRuntime", f"what answers: bad key {KEY}"), "which one counts (NotAnAgentRuntime)"),
+    ],
+    ids=["for now", "for ever"],
+)
+def test_a_program_that_quotes_a_key_when_it_is_asked_for_its_token_is_not_quoted_in_the_log(
+    error: AgentpoolError, says: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(world: World) -> None:
+        def answer(_: Endpoint) -> str | None:
+            raise error
+
+        world.server.secrets[NAMESPACE, "keys"] = {"model": KEY}
+        world.create_pool(minIdle=1, maxTotal=2, template={"env": ENV})
+        world.start()
+        world.doom(1, "after", "patch agentclaims .*")
+        await world.until_warm(1)
+        world.create_claim("mine")
+        await world.death()
+        monkeypatch.setattr(world.programs, "conversation", answer)
+        # Its claim is bound: the next controller asks it for nothing but which of its two tokens counts.
+        world.start()
+        await world.until(lambda: says in caplog.text, "the log says that it was asked in vain")
+        assert KEY not in caplog.text
+
+    tell(story)
