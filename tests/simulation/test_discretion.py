@@ -2,8 +2,8 @@
 
 import pytest
 
-from controller.errors import AgentpoolError, Refused, Transient
-from controller.model import AgentPool
+from controller.errors import AgentpoolError, Barred, Refused, Transient
+from controller.model import AgentPool, condition_of
 from controller.ports import Endpoint, LaunchOrder
 from tests.doubles.backend import Habits
 from tests.simulation.world import NAMESPACE, World, tell
@@ -42,6 +42,30 @@ def test_a_backend_that_quotes_a_variable_from_a_secret_is_not_quoted() -> None:
         assert not [each for each in told if KEY in each]
 
     tell(story, habits=Habits(refused=quoting))
+
+
+def test_a_place_that_takes_no_orders_and_quotes_a_variable_is_not_quoted(caplog: pytest.LogCaptureFixture) -> None:
+    def barred(order: LaunchOrder) -> bool:
+        raise Barred("PlanUsedUp", f"the plan takes no more variables: {order.env['MODEL_KEY']}", 30.0)
+
+    async def story(world: World) -> None:
+        world.server.secrets[NAMESPACE, "keys"] = {"model": KEY}
+        told = watched(world)
+        world.create_pool(minIdle=2, template={"env": ENV})
+        world.start()
+
+        def message() -> str:
+            found = condition_of(
+                world.server.read(AgentPool, NAMESPACE, "agents").status.conditions, "BackendAvailable"
+            )
+            return found.message if found is not None else ""
+
+        await world.until(lambda: "the plan takes no more variables" in message(), "the pool says why nothing starts")
+        assert "sent in confidence" in message()
+        assert "the plan takes no more variables" in caplog.text
+        assert not [each for each in (*told, caplog.text) if KEY in each]
+
+    tell(story, habits=Habits(refused=barred))
 
 
 @pytest.mark.parametrize(
