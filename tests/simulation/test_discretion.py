@@ -1,5 +1,8 @@
 """What an instance was given in confidence is in no object, whoever quotes it."""
 
+import base64
+import json
+
 import pytest
 
 from controller.errors import AgentpoolError, Barred, Refused, Transient
@@ -66,6 +69,44 @@ def test_a_place_that_takes_no_orders_and_quotes_a_variable_is_not_quoted(caplog
         assert not [each for each in (*told, caplog.text) if KEY in each]
 
     tell(story, habits=Habits(refused=barred))
+
+
+def pull_secret(world: World) -> dict[str, object]:
+    """The options of a pool whose image is fetched with a password."""
+    login = base64.b64encode(f"ada:{KEY}".encode()).decode()
+    content = json.dumps({"auths": {"r.example": {"auth": login}}})
+    world.server.secrets[NAMESPACE, "pull"] = {".dockerconfigjson": content}
+    world.server.secrets[NAMESPACE, "way-in"] = {"token": "a-token"}
+    way = {"projectId": "project", "environmentId": "dev", "tokenSecretRef": {"name": "way-in", "key": "token"}}
+    return {"railway": {**way, "imagePullSecret": {"name": "pull"}}}
+
+
+def test_a_backend_that_quotes_the_password_of_a_registry_is_not_quoted() -> None:
+    def refused(order: LaunchOrder) -> bool:
+        raise Refused("ImagePullDenied", f"the registry turned away {KEY}")
+
+    async def story(world: World) -> None:
+        backend, told = pull_secret(world), watched(world)
+        world.create_pool(minIdle=1, backend=backend, circuitBreaker={"failures": 1})
+        world.start()
+        await world.until(lambda: any("ImagePullDenied" in each for each in told), "it is told why nothing starts")
+        assert not [each for each in told if KEY in each]
+
+    tell(story, habits=Habits(refused=refused))
+
+
+def test_after_a_restart_the_password_of_a_registry_is_not_quoted_either() -> None:
+    async def story(world: World) -> None:
+        world.create_pool(minIdle=1, maxTotal=1, backend=pull_secret(world))
+        world.start()
+        await world.until_warm(1)
+        await world.restart()
+        told, [machine] = watched(world), world.machines.all
+        world.machines.crash(machine, f"exited with code 1; last line of its log: {KEY}")
+        await world.until(lambda: any("exited with code 1" in each for each in told), "it is told why it ended")
+        assert not [each for each in told if KEY in each]
+
+    tell(story)
 
 
 @pytest.mark.parametrize(
