@@ -22,6 +22,7 @@ from controller.errors import AgentpoolError, Misconfigured, Refused, Transient
 from controller.ports import BackendOptions, Remote, RemoteState
 from tests.contract.backend.docker_harness import DockerHarness, told
 from tests.contract.backend.harness import end, eventually
+from tests.contract.backend.test_docker_tls import Authority
 from tests.docker import api, image
 from tests.docker.api import EngineError
 from tests.docker.engine import PrivateEngine
@@ -408,7 +409,7 @@ async def test_an_engine_that_wants_tls_says_so() -> None:
 
 
 @asynccontextmanager
-async def forwarded(containers: DockerHarness, address: str) -> AsyncIterator[str]:
+async def forwarded(containers: DockerHarness, address: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """The engine of a world over TCP."""
 
     async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -427,7 +428,7 @@ async def forwarded(containers: DockerHarness, address: str) -> AsyncIterator[st
 
     if not containers.host.startswith("unix://"):
         pytest.skip("the engine is not on a unix socket")
-    server = await asyncio.start_server(forward, address, 0)
+    server = await asyncio.start_server(forward, address, 0, ssl=tls)
     try:
         yield f"tcp://{address}:{server.sockets[0].getsockname()[1]}"
     finally:
@@ -447,11 +448,16 @@ async def test_an_engine_over_tcp_does_all_of_it(containers: DockerHarness) -> N
         await backend.close()
 
 
-async def test_an_engine_on_another_host_publishes_where_it_is_reached(containers: DockerHarness) -> None:
+async def test_an_engine_on_another_host_publishes_where_it_is_reached(containers: DockerHarness, folder: Path) -> None:
     network = await asyncio.to_thread(containers.engine.get, "/networks/bridge")
     # An address of this host that is not loopback: all that makes a host another one.
     address = network["IPAM"]["Config"][0]["Gateway"]
-    async with forwarded(containers, address) as host:
+    authority, tls = Authority("of another host"), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server = authority.write(folder / "server", server=True, address=address)
+    tls.load_cert_chain(server / "cert.pem", server / "key.pem")
+    ours = authority.write(folder / "ours")
+    containers.environ |= {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(ours)}
+    async with forwarded(containers, address, tls) as host:
         backend = await containers.make(host=host)
         uid = containers.installation
         with pytest.raises(Refused, match=r"set backend\.docker\.publishAddress"):
