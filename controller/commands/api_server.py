@@ -9,8 +9,7 @@ from controller.errors import Misconfigured, Missing, Refused
 from controller.kube.client import KubeCluster
 from controller.kube.connection import connect
 from controller.kube.context import own_namespace
-from controller.kube.installation import INSTALLATION
-from controller.model import SecretKeyRef
+from controller.model import INSTALLATION, SecretKeyRef
 from controller.ports import AnyResource
 from controller.reconcile.secrets import Secrets
 from controller.settings import Settings

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import unicodedata
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ class Connection:
 async def connect(kubeconfig: Path | None, context: str | None) -> Connection:
     """Read the kubeconfig, or the service account when there is none; ``Misconfigured`` says what is wrong with it."""
     configuration = Configuration()
+    where = kubeconfig or "the default place (KUBECONFIG or ~/.kube/config)"
     try:
         if kubeconfig is None and _in_cluster():
             await asyncio.to_thread(load_incluster_config, configuration)
@@ -38,13 +40,19 @@ async def connect(kubeconfig: Path | None, context: str | None) -> Connection:
                 config_file=path, context=context, client_configuration=configuration
             )
     except (ConfigException, YAMLError, OSError, ValueError, *_OF_ANOTHER_SHAPE) as error:
-        where = kubeconfig or "the default place (KUBECONFIG or ~/.kube/config)"
         told = isinstance(error, (ConfigException, YAMLError, OSError, ValueError))
         why = " ".join(str(error).split()) if told else "it is not built like a kubeconfig"
         raise Misconfigured(
             f"the kubeconfig at {where} cannot be used: {why}; name one with --kubeconfig, or start "
             "'agentpool standalone', which writes one"
         ) from None
+    # Some letters of Unicode are an @ to whoever reads addresses.
+    if "@" in unicodedata.normalize("NFKC", str(configuration.host)):
+        # The address is in logs and in what /readyz says.
+        raise Misconfigured(
+            f"the kubeconfig at {where} cannot be used: the server's address holds a user or a password; put "
+            "credentials under users"
+        )
 
     async def authorization() -> str | None:
         # The loader files the bearer token under this name, and its hook renews tokens of exec plugins and files.

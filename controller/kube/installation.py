@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 
 from controller.errors import Conflict, Misconfigured, Missing, Refused
 from controller.kube.client import KubeCluster
-from controller.model import AgentInstance
-
-INSTALLATION = "agentpool-installation"
-"""The ConfigMap; and the Secret in which earlier versions kept the id, and a key for the tokens of all instances."""
+from controller.model import INSTALLATION, AgentInstance
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller.model import GROUP, AgentClaim, AgentInstance, AgentPool
+from controller.model import GROUP, INSTALLATION, AgentClaim, AgentInstance, AgentPool
 
 LEASE_NAME = "agentpool"
 """The Lease by which one of several replicas leads, unless a setting says otherwise."""
@@ -52,9 +52,9 @@ RIGHTS: tuple[Right, ...] = (
     *_rights(Where.SERVED, "", "events", "create"),
     # A rule for create cannot name what is created: the name is in the body, which RBAC does not read.
     *_rights(Where.OWN, "", "configmaps", "create"),
-    *_rights(Where.OWN, "", "configmaps", "get", name="agentpool-installation"),
+    *_rights(Where.OWN, "", "configmaps", "get", name=INSTALLATION),
     # Where earlier versions kept the id, and a key.
-    *_rights(Where.OWN, "", "secrets", "get", name="agentpool-installation"),
+    *_rights(Where.OWN, "", "secrets", "get", name=INSTALLATION),
     *_rights(Where.OWN, "coordination.k8s.io", "leases", "create"),
     *_rights(Where.OWN, "coordination.k8s.io", "leases", "get", "update", name=LEASE_NAME),
 )

@@ -2,7 +2,6 @@
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import errors
@@ -17,7 +16,9 @@ _NOISE = re.compile(r"^((connection failed|connection is bad|consuming input fai
 
 def checked(url: str) -> str:
     """The URL as libpq takes it; ``Misconfigured`` when it cannot be one. No message ever holds a password."""
-    if "://" in url and urlsplit(url).scheme not in ("postgres", "postgresql"):
+    # Only libpq takes it apart: others stumble over passwords that libpq takes, and quote them in their errors.
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme not in ("postgres", "postgresql"):
         raise Misconfigured(
             "DATABASE_URL must begin with postgresql://, for example postgresql://user@host:5432/database"
         )
@@ -46,7 +47,8 @@ def where(conninfo: str) -> str:
     """Which database that is, in words without secrets."""
     parts = conninfo_to_dict(conninfo)
     host, port = parts.get("host") or "the local socket", parts.get("port")
-    name = parts.get("dbname") or parts.get("user") or "its default"
+    # Whose colon is percent-encoded, too, has a password in what passes for the user.
+    name = parts.get("dbname") or "of its user's name"
     return f"database {name} at {host}" + (f":{port}" if port and not str(host).startswith("/") else "")
 
 

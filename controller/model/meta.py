@@ -17,6 +17,10 @@ FINALIZER = f"{GROUP}/remote"
 LEDGER_FINALIZER = f"{GROUP}/ledger"
 """Holds a claim until its last record is safe."""
 
+INSTALLATION = "agentpool-installation"
+"""The ConfigMap with the id of the operator's installation; and the Secret in which earlier versions kept that, and a
+key for the tokens of all instances."""
+
 
 class Schema(BaseModel):
     """A piece of a resource: camelCase outside, frozen inside, tolerant of fields that a newer version added."""

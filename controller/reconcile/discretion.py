@@ -26,7 +26,9 @@ class Discretion:
 
     def launched(self, uid: str, values: Iterable[str]) -> None:
         """An instance is launched with all of these."""
-        self._facts.instances[uid].confidential = frozenset(values)
+        facts = self._facts.instances[uid]
+        # An earlier try may have brought it what its Secrets held then, and it may quote that.
+        facts.confidential = (facts.confidential or frozenset()) | frozenset(values)
 
     def told(self, uid: str, values: Iterable[str]) -> None:
         """It is given these, too."""

@@ -11,7 +11,7 @@ from controller.core.instance import LaunchTrouble, ProbeFact
 from controller.core.plan import EndOrphan, Launch, LearnToken, Probe, Ref, Rename, SettleToken, Terminate
 from controller.errors import Barred, Missing, Refused, Transient
 from controller.model import AgentInstance
-from controller.ports import LaunchOrder, Readiness, Runtime
+from controller.ports import LaunchOrder, Readiness, Remote, Runtime
 from controller.reconcile.connections import Connections
 from controller.reconcile.facts import Facts, InstanceFacts
 from controller.reconcile.provisioning import Provisioner
@@ -68,7 +68,7 @@ class Operations:
                 begun = remotes.get(action.instance.uid) is not None
                 env = await self._provisioner.environment(instance, begun=begun)
                 pull_secret = await self._provisioner.pull_secret(instance)
-                remotes.learn(await remotes.backend.launch(_order(instance, env, pull_secret)))
+                remotes.learn(await self._ordered(remotes, instance, _order(instance, env, pull_secret)))
             facts.trouble = None
         except (Refused, Transient, Missing) as error:
             # A place that takes nothing takes this order, too, once it is open again.
@@ -81,6 +81,14 @@ class Operations:
             known = facts.confidential is not None
             told = self._provisioner.discretion.fit(instance, str(error)) if known else str(error)
             facts.trouble = LaunchTrouble(self._clock(), tries, reason, told, final, wished_wait(error))
+
+    async def _ordered(self, remotes: Remotes, instance: AgentInstance, order: LaunchOrder) -> Remote:
+        try:
+            return await remotes.backend.launch(order)
+        except Barred as error:
+            # From here on it is told of the place: in the log, on every pool there, and by each launch it turns away.
+            told = self._provisioner.discretion.fit(instance, str(error))
+            raise Barred(error.reason, told, error.retry_after) from None
 
     async def probe(self, action: Probe) -> None:
         """Ask the runtime whether it is ready."""
@@ -126,7 +134,9 @@ class Operations:
             self._found(instance, facts, Readiness(False, str(error)))
         except (Refused, Transient) as error:
             facts.token_failed_at = self._clock()
-            log.warning("the token of instance %s/%s is left for later: %s", *action.instance.key, error)
+            await self._provisioner.discretion.learn(instance)
+            told = self._provisioner.discretion.fit(instance, str(error))
+            log.warning("the token of instance %s/%s is left for later: %s", *action.instance.key, told)
 
     def _failures(self, instance: AgentInstance, last: ProbeFact | None) -> int:
         before, remotes = last.failures if last is not None else 0, self._remotes_of(instance)

@@ -12,6 +12,7 @@ from controller.model import DEFAULT_INSTRUCTIONS, AgentClaim, AgentInstance
 from controller.ports import Cluster, Endpoint, Provisioned, ProvisionOrder, Runtime
 from controller.reconcile.discretion import Discretion
 from controller.reconcile.facts import Facts
+from controller.reconcile.logins import confidential_in
 from controller.reconcile.power import Power
 from controller.reconcile.secrets import Secrets
 from controller.reconcile.tokens import Tokens
@@ -68,6 +69,12 @@ class Provisioner:
 
     async def pull_secret(self, instance: AgentInstance) -> str | None:
         """The credentials for the registry of its image; ``Missing`` names the Secret or key that is not there."""
+        held = await self._pull_secret(instance)
+        if held is not None:
+            self.discretion.told(instance.metadata.uid, confidential_in(held))
+        return held
+
+    async def _pull_secret(self, instance: AgentInstance) -> str | None:
         backend = instance.spec.backend
         options = backend.docker or backend.railway
         if options is None or options.image_pull_secret is None:
@@ -189,12 +196,15 @@ class Provisioner:
         return content[reference.key]
 
     async def _in_confidence(self, instance: AgentInstance) -> list[str]:
-        """What it was given besides its token, as far as that can still be read."""
+        """What it, or whoever fetched its image, was given besides its token, as far as that can still be read."""
         namespace, given = instance.metadata.namespace, list[str]()
         for variable in instance.spec.template.env:
             if variable.value_from is not None:
                 reference = variable.value_from.secret_key_ref
                 given.append(await self._secrets.value(namespace, reference.name, reference.key))
+        held = await self._pull_secret(instance)
+        if held is not None:
+            given += confidential_in(held)
         claim = self._view.claim_by_uid(instance.spec.claim_ref.uid) if instance.spec.claim_ref is not None else None
         if claim is not None:
             given += [await self._instructions(claim), _path_of(claim.spec.join_url)]

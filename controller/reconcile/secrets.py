@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from controller.errors import Missing, Refused
-from controller.model import SecretKeyRef
+from controller.model import INSTALLATION, SecretKeyRef
 from controller.ports import Cluster
 from controller.reconcile.documents import TOKEN_SECRET
 
@@ -18,6 +18,9 @@ class Secrets:
         """One key of a Secret as it is now; ``Missing`` names the Secret or key that is not there, and
         ``Refused`` one that is for the operator only.
         """
+        if name == INSTALLATION:
+            # Where its key still is, whoever knew it could derive the token of every instance of that version.
+            raise Refused("SecretOfTheOperator", f"Secret {name} is for the operator only: name another one")
         try:
             stored = await self._cluster.read_secret(namespace, name)
         except Missing:

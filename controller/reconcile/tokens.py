@@ -110,7 +110,11 @@ class Tokens:
         try:
             await self.ask(instance, url, question)
         except Refused as error:
-            log.warning("both tokens of instance %s/%s are kept: %s", *instance.key, error)
+            # Not its sentence, which may quote what the program was given.
+            log.warning(
+                "both tokens of instance %s/%s are kept: its program cannot be asked which one counts (%s)",
+                *(*instance.key, error.reason),
+            )
             token.undecided = True
             return False
         token.rotated = token.rotated or False

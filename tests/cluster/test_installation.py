@@ -10,8 +10,8 @@ import yaml
 from controller.errors import Misconfigured, Unserved
 from controller.kube.client import KubeCluster
 from controller.kube.connection import connect
-from controller.kube.installation import INSTALLATION, Installation, installation, recognises
-from controller.model import AgentInstance
+from controller.kube.installation import Installation, installation, recognises
+from controller.model import INSTALLATION, AgentInstance
 from tests.cluster.conftest import Cluster, Process, eventually
 
 CRDS = sorted((Path(__file__).parents[2] / "crds").glob("*.yaml"))

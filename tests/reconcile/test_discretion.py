@@ -59,6 +59,14 @@ async def test_what_was_given_later_is_left_out_too() -> None:
         assert secret not in discretion.fit(INSTANCE, f"exited with code 1: {secret}")
 
 
+async def test_what_an_earlier_launch_brought_is_left_out_after_its_secret_was_changed() -> None:
+    discretion, changed = Discretion(Source([]), Facts()), KEY[::-1]
+    discretion.launched(INSTANCE.metadata.uid, [KEY])
+    discretion.launched(INSTANCE.metadata.uid, [changed])
+    for secret in (KEY, changed):
+        assert secret not in discretion.fit(INSTANCE, f"exited with code 1: {secret}")
+
+
 async def test_what_a_dead_operator_gave_it_is_looked_up_once_and_wholly() -> None:
     source = Source([KEY])
     discretion = Discretion(source, Facts())

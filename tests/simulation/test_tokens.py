@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from controller.errors import Refused
-from controller.model import AgentClaim, AgentInstance, ClaimPhase, InstancePhase
+from controller.model import AgentClaim, AgentInstance, AgentPool, ClaimPhase, InstancePhase
 from controller.ports import UNAUTHORIZED, Endpoint, ProvisionOrder
 from controller.reconcile.formerkey import FormerKey
 from tests.doubles.backend import Habits, Machine
@@ -285,6 +285,28 @@ def test_a_lost_secret_of_an_instance_of_this_version_is_not_made_up_from_the_fo
         assert not world.server.owned_secrets
 
     tell(story, former_key=FORMER)
+
+
+def test_nobody_gets_the_key_of_an_earlier_version_by_naming_its_secret() -> None:
+    async def story(world: World) -> None:
+        world.server.secrets[NAMESPACE, "agentpool-installation"] = {"id": "an-id", "key": "the-key"}
+        reference = {"secretKeyRef": {"name": "agentpool-installation", "key": "key"}}
+        world.create_pool("curious", minIdle=1, template={"env": [{"name": "KEY", "valueFrom": reference}]})
+        world.create_pool(minIdle=1, maxTotal=2)
+        world.start()
+        world.create_claim("mine", instructionsFrom=reference)
+        said = "Secret agentpool-installation is for the operator only"
+        await world.until(lambda: said in (world.claim("mine").status.message or ""), "the claim says so")
+
+        def last_failure() -> str:
+            breaker = world.server.read(AgentPool, NAMESPACE, "curious").status.circuit_breaker
+            return (breaker.last_failure or "") if breaker is not None else ""
+
+        await world.until(lambda: said in last_failure(), "the pool says so")
+        assert {machine.order.pool for machine in world.machines.all} == {"agents"}
+        assert not world.programs.made
+
+    tell(story)
 
 
 def test_two_controllers_at_once_agree_on_every_token() -> None:

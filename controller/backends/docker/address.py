@@ -2,6 +2,7 @@
 
 import ipaddress
 import ssl
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,10 @@ from controller.errors import Misconfigured
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 _EXAMPLES = "use for example unix:///var/run/docker.sock or tcp://docker.example:2376"
+_FORWARD = (
+    "forward the engine's socket with 'ssh -L /tmp/docker.sock:/var/run/docker.sock' and set DOCKER_HOST to "
+    "unix:///tmp/docker.sock"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +57,44 @@ def read_address(environ: Mapping[str, str]) -> Address:
     text = environ.get("DOCKER_HOST", "").strip() or DEFAULT_HOST
     scheme, separator, rest = text.partition("://")
     if not separator:
-        raise Misconfigured(f"DOCKER_HOST is {text!r}, which has no scheme: {_EXAMPLES}")
+        raise Misconfigured(f"{_setting(text)} has no scheme: {_EXAMPLES}")
     if scheme == "unix":
         if not rest.startswith("/"):
-            raise Misconfigured(f"DOCKER_HOST is {text!r}, but a unix socket needs an absolute path: {_EXAMPLES}")
+            raise Misconfigured(f"{_setting(text)} is a unix socket, which needs an absolute path: {_EXAMPLES}")
         return Address(text, socket=rest)
     if scheme == "ssh":
-        raise Misconfigured(
-            f"DOCKER_HOST is {text!r}, but agentpool does not log in by ssh: forward the engine's socket with "
-            "'ssh -L /tmp/docker.sock:/var/run/docker.sock' and set DOCKER_HOST to unix:///tmp/docker.sock"
-        )
+        raise Misconfigured(f"{_setting(text)} cannot be used: agentpool does not log in by ssh; {_FORWARD}")
     if scheme not in {"tcp", "http", "https"}:
-        raise Misconfigured(f"DOCKER_HOST has the scheme {scheme!r}, which agentpool does not speak: {_EXAMPLES}")
+        raise Misconfigured(f"{_setting(text)} has a scheme that agentpool does not speak: {_EXAMPLES}")
     return _read_tcp(text, scheme, environ)
+
+
+def _setting(text: str) -> str:
+    """DOCKER_HOST for a message, and what it says unless that may hold a password, however badly it is written."""
+    # Some letters of Unicode are an @ to whoever reads addresses.
+    return "DOCKER_HOST" if "@" in unicodedata.normalize("NFKC", text) else f"DOCKER_HOST ({text!r})"
 
 
 def _read_tcp(text: str, scheme: str, environ: Mapping[str, str]) -> Address:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise Misconfigured(f"DOCKER_HOST is no address of an engine ({error}): {_EXAMPLES}") from None
+    except ValueError:
+        # Its words quote the part that it does not like.
+        raise Misconfigured(f"DOCKER_HOST is no address of an engine: {_EXAMPLES}") from None
     if parts.username is not None or parts.password is not None:
         raise Misconfigured("DOCKER_HOST holds a user or a password, which the engine does not know: use TLS instead")
     if not host or parts.path.strip("/") or parts.query or parts.fragment:
-        raise Misconfigured(f"DOCKER_HOST is {text!r}, but must be a host and a port: {_EXAMPLES}")
+        raise Misconfigured(f"{_setting(text)} must be a host and a port: {_EXAMPLES}")
     tls = _tls_context(scheme, environ)
-    return Address(text, host=host, port=port or (2376 if tls is not None else 2375), tls=tls)
+    address = Address(text, host=host, port=port or (2376 if tls is not None else 2375), tls=tls)
+    if tls is None and not address.local:
+        # Every order holds the keys of an agent, and whoever reaches such a port owns the host.
+        raise Misconfigured(
+            f"{_setting(text)} is another host, which is spoken to by TLS only: set DOCKER_TLS_VERIFY=1, and "
+            f"DOCKER_CERT_PATH to the directory with ca.pem, cert.pem and key.pem; or {_FORWARD}"
+        )
+    return address
 
 
 def _tls_context(scheme: str, environ: Mapping[str, str]) -> ssl.SSLContext | None:

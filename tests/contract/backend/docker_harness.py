@@ -33,6 +33,8 @@ class DockerHarness:
 
     def __init__(self, host: str, image: str) -> None:
         self.host = host
+        self.environ = {"DOCKER_HOST": host}
+        """By which backends reach the engine."""
         self.image = image
         self.installation = str(uuid.uuid4())
         self.installations = {self.installation}
@@ -44,7 +46,8 @@ class DockerHarness:
         """A backend that has started; ``host`` is another way to the same engine."""
         name = self.installation if installation is None else f"{self.installation}-{installation}"
         self.installations.add(name)
-        backend = DockerBackend(Engine(read_address({"DOCKER_HOST": host or self.host})), installation=name)
+        environ = self.environ if host is None else self.environ | {"DOCKER_HOST": host}
+        backend = DockerBackend(Engine(read_address(environ)), installation=name)
         await backend.start()
         self.backends.append(backend)
         return backend

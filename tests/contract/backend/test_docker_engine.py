@@ -22,6 +22,7 @@ from controller.errors import AgentpoolError, Misconfigured, Refused, Transient
 from controller.ports import BackendOptions, Remote, RemoteState
 from tests.contract.backend.docker_harness import DockerHarness, told
 from tests.contract.backend.harness import end, eventually
+from tests.contract.backend.test_docker_tls import Authority
 from tests.docker import api, image
 from tests.docker.api import EngineError
 from tests.docker.engine import PrivateEngine
@@ -212,14 +213,27 @@ async def _fill_and_empty(world: DockerHarness, place: Path) -> None:
         ({"DOCKER_HOST": "tcp://"}, "a host and a port"),
         ({"DOCKER_HOST": "tcp://docker.example:1/v1"}, "a host and a port"),
         ({"DOCKER_HOST": "tcp://d:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"}, "/nowhere/ca.pem"),
+        ({"DOCKER_HOST": "tcp://docker.example:2375"}, "set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH"),
+        ({"DOCKER_HOST": "http://10.0.0.7:2375"}, "or forward the engine's socket"),
+        ({"DOCKER_HOST": "tcp://[2001:db8::1]"}, "by TLS only"),
     ],
-    ids=["no scheme", "relative", "ssh", "ftp", "no port", "no such port", "no host", "path", "no certificates"],
+    ids=[
+        *["no scheme", "relative", "ssh", "ftp", "no port", "no such port", "no host", "path", "no certificates"],
+        *["no TLS to a name", "no TLS to an address", "no TLS and no port"],
+    ],
 )
 async def test_an_address_that_can_be_no_engine_s_is_told_at_the_start(
     folder: Path, environ: dict[str, str], says: str
 ) -> None:
     with pytest.raises(Misconfigured, match=says):
         await open_backend(BackendOptions("an-installation", folder, (), environ))
+
+
+@pytest.mark.parametrize(
+    "host", ["tcp://localhost:2375", "tcp://127.0.0.1", "http://127.1.2.3:2375", "tcp://[::1]:2375"]
+)
+def test_without_tls_an_engine_on_loopback_is_taken(host: str) -> None:
+    assert read_address({"DOCKER_HOST": host}).local
 
 
 async def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
@@ -229,16 +243,43 @@ async def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
 
 
 @pytest.mark.parametrize(
+    "host",
+    [
+        "ada:very-secret@docker.example:2376",
+        "ada:very-secret\uff20docker.example:2376",
+        "ssh://ada:very-secret@docker.example",
+        "unix://ada:very-secret@docker.example",
+        "ada:very-secret@ftp://docker.example",
+        "tcp://ada:very-secret/x@docker.example",
+        "tcp://ada:1/very-secret@docker.example",
+        "tcp://ada:very-secret\uff20docker.example",
+        "tcp://ada:very-secret\uff1f@docker.example",
+        "tcp://ada:[very-secret@docker.example",
+        "tcp://docker.example:very-secret",
+    ],
+)
+def test_however_badly_it_is_written_no_password_is_shown(host: str) -> None:
+    with pytest.raises(Misconfigured, match="DOCKER_HOST") as caught:
+        read_address({"DOCKER_HOST": host})
+    assert "very-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("host", "says"),
     [
         ("unix:///no/such/docker.sock", "does not answer: start it, or set DOCKER_HOST"),
         ("tcp://127.0.0.1:1", "does not answer: start it, or set DOCKER_HOST"),
-        ("tcp://no-such-host.invalid:2375", "has no address: correct DOCKER_HOST"),
     ],
-    ids=["no socket", "nobody listens", "no such host"],
+    ids=["no socket", "nobody listens"],
 )
 async def test_an_engine_that_is_not_there_is_told_with_a_remedy(host: str, says: str) -> None:
     assert says in await reason_of({"DOCKER_HOST": host})
+
+
+async def test_a_host_that_is_not_known_is_told_with_a_remedy(certificates: Path) -> None:
+    tls = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(certificates)}
+    said = await reason_of({"DOCKER_HOST": "tcp://no-such-host.invalid:2376", **tls})
+    assert "has no address: correct DOCKER_HOST" in said
 
 
 async def test_a_socket_that_is_not_for_this_user_is_told(folder: Path) -> None:
@@ -368,7 +409,7 @@ async def test_an_engine_that_wants_tls_says_so() -> None:
 
 
 @asynccontextmanager
-async def forwarded(containers: DockerHarness, address: str) -> AsyncIterator[str]:
+async def forwarded(containers: DockerHarness, address: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """The engine of a world over TCP."""
 
     async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -387,7 +428,7 @@ async def forwarded(containers: DockerHarness, address: str) -> AsyncIterator[st
 
     if not containers.host.startswith("unix://"):
         pytest.skip("the engine is not on a unix socket")
-    server = await asyncio.start_server(forward, address, 0)
+    server = await asyncio.start_server(forward, address, 0, ssl=tls)
     try:
         yield f"tcp://{address}:{server.sockets[0].getsockname()[1]}"
     finally:
@@ -407,11 +448,16 @@ async def test_an_engine_over_tcp_does_all_of_it(containers: DockerHarness) -> N
         await backend.close()
 
 
-async def test_an_engine_on_another_host_publishes_where_it_is_reached(containers: DockerHarness) -> None:
+async def test_an_engine_on_another_host_publishes_where_it_is_reached(containers: DockerHarness, folder: Path) -> None:
     network = await asyncio.to_thread(containers.engine.get, "/networks/bridge")
     # An address of this host that is not loopback: all that makes a host another one.
     address = network["IPAM"]["Config"][0]["Gateway"]
-    async with forwarded(containers, address) as host:
+    authority, tls = Authority("of another host"), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server = authority.write(folder / "server", server=True, address=address)
+    tls.load_cert_chain(server / "cert.pem", server / "key.pem")
+    ours = authority.write(folder / "ours")
+    containers.environ |= {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(ours)}
+    async with forwarded(containers, address, tls) as host:
         backend = await containers.make(host=host)
         uid = containers.installation
         with pytest.raises(Refused, match=r"set backend\.docker\.publishAddress"):

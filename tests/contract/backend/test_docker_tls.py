@@ -121,15 +121,7 @@ class TlsHarness(DockerHarness):
 
     def __init__(self, found: TlsEngine, image: str) -> None:
         super().__init__(found.engine.host, image)
-        self._environ = found.environ()
-
-    async def make(self, installation: str | None = None, *, host: str | None = None) -> DockerBackend:
-        name = self.installation if installation is None else f"{self.installation}-{installation}"
-        self.installations.add(name)
-        backend = DockerBackend(Engine(read_address(self._environ)), installation=name)
-        await backend.start()
-        self.backends.append(backend)
-        return backend
+        self.environ = found.environ()
 
 
 @pytest.fixture(scope="module")
