@@ -176,15 +176,14 @@ def _resize(
     ]
     reason = "claims are waiting" if queued else "fewer are warm than minIdle"
     pool_ref = Ref(seen.key[0], seen.key[1], pool.metadata.uid)
-    return [*deletes, *(Create(pool_ref, seen.template_hash, reason) for _ in range(allowed))], _exhausted(
-        wish - limit
-    ) or steps.blocked
+    creates = [Create(pool_ref, seen.template_hash, reason) for _ in range(allowed)]
+    return [*deletes, *creates], _blocked(wish - limit, steps.blocked)
 
 
-def _exhausted(missing: int) -> str | None:
-    if missing <= 0:
-        return None
-    return f"{missing} more are wanted than maxTotal allows: raise maxTotal or delete claims"
+def _blocked(missing: int, rollout: str | None) -> str | None:
+    """What maxTotal stands in the way of: both, where it is both."""
+    exhausted = f"{missing} more are wanted than maxTotal allows: raise maxTotal or delete claims"
+    return "; ".join(why for why in (exhausted if missing > 0 else None, rollout) if why is not None) or None
 
 
 def _why_outdated(member: Member, template_hash: str) -> tuple[str, str]:

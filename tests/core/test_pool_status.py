@@ -128,6 +128,13 @@ def test_a_pool_that_maxtotal_keeps_from_its_size_says_how_much_is_missing() -> 
     assert degraded.message == "3 more are wanted than maxTotal allows: raise maxTotal or delete claims"
 
 
+def test_a_pool_that_maxtotal_keeps_from_its_size_and_from_its_rollout_says_both() -> None:
+    present = (*members(1, MemberState.CLAIMED), *members(2, template=OLD))
+    degraded = condition(status_of(seen_pool(pool(minIdle=3, maxTotal=3), *present)), "Degraded")
+    assert degraded.message.startswith("1 more are wanted than maxTotal allows: raise maxTotal or delete claims; ")
+    assert "the rollout cannot go on" in degraded.message
+
+
 def test_all_is_as_expected_in_a_pool_at_rest() -> None:
     degraded = condition(status_of(seen_pool(pool(minIdle=2), *members(2))), "Degraded")
     assert (degraded.status, degraded.reason, degraded.message) == ("False", "AsExpected", "")
