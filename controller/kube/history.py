@@ -37,7 +37,7 @@ class History:
         For that it must have been away, and then each watch is opened anew: so each but the first is doubted.
         """
         if path in self._furthest:
-            self._doubted[kind] = max(version, self._furthest[path])
+            self._doubted[kind] = max(version, self._furthest[path], self._doubted.get(kind, 0))
             self._asked.set()
         self._furthest[path] = max(version, self._furthest.get(path, 0))
 

@@ -8,6 +8,15 @@ from controller.model import FINALIZER, AgentClaim, AgentInstance, ClaimPhase
 from tests.simulation.world import NAMESPACE, World, tell
 
 
+def bind_another(world: World) -> AgentInstance:
+    """A binding of the claim, to another instance than the one that is the claim's, arrives late."""
+    spare = next(instance for instance in world.instances() if instance.spec.claim_ref is None)
+    reference = {"name": "mine", "uid": world.claim("mine").metadata.uid, "agentName": "Assistant"}
+    patch = {"spec": {"claimRef": reference}}
+    world.server.patch(AgentInstance, NAMESPACE, spare.metadata.name, patch, by="a leader of old")
+    return spare
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_binding_that_arrives_while_its_claim_is_provisioned_elsewhere_makes_no_second_conversation(
     seed: int,
@@ -17,16 +26,8 @@ def test_a_binding_that_arrives_while_its_claim_is_provisioned_elsewhere_makes_n
         world.start()
         await world.until_warm(2)
 
-        def arrive() -> None:
-            claim = world.claim("mine")
-            spare = next(instance for instance in world.instances() if instance.spec.claim_ref is None)
-            reference = {"name": "mine", "uid": claim.metadata.uid, "agentName": "Assistant"}
-            patch = {"spec": {"claimRef": reference}}
-            world.server.patch(AgentInstance, NAMESPACE, spare.metadata.name, patch, by="a leader of old")
-            late.append(spare)
-
         late: list[AgentInstance] = []
-        world.weather.ambush("provision .*", arrive)
+        world.weather.ambush("provision .*", lambda: late.append(bind_another(world)))
         world.create_claim("mine")
         promised = (await world.until_phase("mine", ClaimPhase.BOUND)).status
         await world.rest()
@@ -141,14 +142,7 @@ def test_a_binding_that_arrives_before_its_leader_dies_untold_makes_no_second_co
         world.start()
         await world.until_warm(2)
 
-        def arrive() -> None:
-            claim = world.claim("mine")
-            spare = next(instance for instance in world.instances() if instance.spec.claim_ref is None)
-            reference = {"name": "mine", "uid": claim.metadata.uid, "agentName": "Assistant"}
-            patch = {"spec": {"claimRef": reference}}
-            world.server.patch(AgentInstance, NAMESPACE, spare.metadata.name, patch, by="a leader of old")
-
-        world.weather.ambush("provision .*", arrive)
+        world.weather.ambush("provision .*", lambda: bind_another(world))
         world.doom(1, "before", r"patch agentclaims mine status")
         world.create_claim("mine")
         await world.death()

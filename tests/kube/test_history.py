@@ -67,6 +67,12 @@ async def test_each_kind_is_asked_for_by_itself() -> None:
     assert versions.asked == [AgentClaim, AgentInstance]
 
 
+async def test_of_several_watches_of_a_kind_the_one_that_had_got_furthest_counts() -> None:
+    here, there = "/apis/namespaces/here/agentclaims", "/apis/namespaces/there/agentclaims"
+    opened = [(AgentClaim, here, 9), (AgentClaim, there, 5)]
+    assert await is_reversed(Versions(7), *opened, *opened)
+
+
 async def test_a_question_without_an_answer_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "RETRY_SECONDS", 0.0)
     versions = Versions(Transient("away"), Transient("away"), 7)
